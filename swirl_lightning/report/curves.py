@@ -1,0 +1,168 @@
+"""The chart sections of the page: held-out metrics by stage, training curves by phase, time and tokens."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from statistics import fmean
+from typing import NamedTuple, get_args
+
+from swirl_lightning.report.escape import escape
+from swirl_lightning.report.gains import LABELS, duration, fixed, label_of
+from swirl_lightning.report.run import Row, Run, number
+from swirl_lightning.report.svg import Band, Line, Point, line_chart, stacked_bar
+from swirl_lightning.types import Phase
+
+LEARNER = {"vim": "fwm", "bootstrap": "fwm", "elbo": "idm"}  # the band and the line take the learner's colour
+RL = ("vim", "elbo")
+SUPERVISED = ("pretrain", "sft", "bootstrap")
+POINTS = 150  # at most this many points a stage are drawn; each is the mean of its neighbours
+SHARES = ("generation", "scoring", "update")
+
+
+class Panel(NamedTuple):
+    """One training chart: ``curves`` holds (key, legend, style); no style takes the learner's colour."""
+
+    title: str
+    note: str
+    curves: tuple[tuple[str, str, str], ...]
+    phases: tuple[str, ...] = RL
+    spread: str = ""
+    from_zero: bool = True
+
+
+PANELS = (
+    Panel("Reward", "log-probability by the other role, ± its std", (("reward", "", ""),), spread="reward_std",
+          from_zero=False),
+    Panel("KL to the reference", "nats per token", (("kl", "", ""),)),
+    Panel("Entropy", "nats per token", (("entropy", "", ""),)),
+    Panel("Groups", "shares",
+          (("unique_share", "distinct samples", "one"), ("zero_variance_groups", "groups without a signal", "two"))),
+    Panel("Completion length", "tokens", (("completion_length", "", ""),)),
+    Panel("Supervised loss", "nats per token",
+          (("loss", "all", "one"), ("fwm/loss", "FWM", "fwm"), ("idm/loss", "IDM", "idm")), phases=SUPERVISED),
+)  # fmt: skip
+
+
+def metric_charts(results: Row) -> str:
+    """One chart a held-out metric: both roles, test solid and validation dashed, a point a stage."""
+    stages = [stage for stage in results["stages"] if stage.get("metrics") or stage.get("validation")]
+    keys = {key for stage in stages for split in ("metrics", "validation") for key in stage.get(split) or {}}
+    metrics = sorted({key.partition("/")[2] for key in keys}, key=lambda m: (m not in LABELS, [*LABELS, m].index(m)))
+    bands = [Band(stage["stage"], i, i + 1, phase_of(stage["stage"], results)) for i, stage in enumerate(stages)]
+    figures = []
+    for metric in metrics:
+        lines, legend = [], []
+        for role in ("fwm", "idm"):
+            for split, dash in (("validation", " dashed"), ("metrics", "")):
+                values = [number(stage.get(split) or {}, f"{role}/{metric}") for stage in stages]
+                drawn = [Point(i + 0.5, value) for i, value in enumerate(values) if value is not None]
+                if not drawn:
+                    continue
+                lines.append(Line(tuple(drawn), role + dash, dots=not dash))
+                if not dash:
+                    legend.append((role, f"{role.upper()} {fixed(drawn[-1].y)}"))
+        if lines:
+            chart = line_chart(label_of(metric), lines, bands, from_zero=metric != "logp")
+            figures.append(_figure(label_of(metric), "", legend, chart))
+    return "".join(figures)
+
+
+def training_charts(run: Run) -> str:
+    """One chart a panel over the updates of the stages that have its values."""
+    stages: dict[str, dict[float, Row]] = {}
+    for row in run.history:
+        rows = stages.setdefault(row["stage"], {})
+        position = number(row, "update")
+        rows[len(rows) if position is None else position] = row  # an update redone after a resume replaces the first
+    return "".join(_panel(panel, stages, run.results) for panel in PANELS)
+
+
+def time_table(run: Run) -> str:
+    """Seconds and tokens a stage, with a bar that shows where the time went."""
+    stages = run.results["stages"]
+    longest = max((number(stage, "seconds") or 0.0 for stage in stages), default=0.0)
+    rows = []
+    for stage in stages:
+        seconds, tokens = number(stage, "seconds"), number(stage, "tokens")
+        name = escape(stage["stage"])
+        shares = _shares([row for row in run.history if row["stage"] == stage["stage"]])
+        parts = [(style, share * (seconds or 0.0)) for style, share in shares]
+        spoken = ", ".join(f"{style} {share:.0%}" for style, share in shares)
+        rate = tokens / seconds if tokens is not None and seconds else None
+        cells = [_count(number(stage, "updates")), duration(seconds), _count(tokens)]
+        cells += [_count(number(stage, "gradient_tokens")), _count(rate)]
+        rows.append(
+            f'<tr><th scope="row">{name}</th><td class="wide">{stacked_bar(spoken, parts, longest)}</td>'
+            + "".join(f"<td>{cell}</td>" for cell in cells)
+            + "</tr>"
+        )
+    heads = ("", "updates", "time", "tokens", "with gradient", "tokens/s")
+    legend = _legend([*((share, share) for share in SHARES), ("other", "other")])
+    return (
+        f'<p class="note">{legend}</p><div class="scroll"><table><thead><tr><th scope="col">stage</th>'
+        + "".join(f'<th scope="col">{head}</th>' for head in heads)
+        + f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def phase_of(stage: str, results: Row) -> str:
+    """The phase of a stage: as results.json has it, else from the stage's name; "other" when unknown."""
+    known = {entry["stage"]: entry.get("phase") for entry in results["stages"]}
+    phase = known.get(stage) or {"warmup": "sft"}.get(stage, stage.partition("-")[0])
+    return phase if phase in get_args(Phase) else "other"
+
+
+def _panel(panel: Panel, stages: dict[str, dict[float, Row]], results: Row) -> str:
+    bands: list[Band] = []
+    lines: list[Line] = []
+    legend: dict[tuple[str, str], None] = {}
+    for stage, rows in stages.items():
+        phase = phase_of(stage, results)
+        keys = [curve for curve in panel.curves if any(number(row, curve[0]) is not None for row in rows.values())]
+        if phase not in panel.phases or not keys:
+            continue
+        start = bands[-1].end if bands else 0.0
+        first, last = min(rows), max(rows)
+        bands.append(Band(stage, start, start + last - first + 1, phase))
+        for key, label, style in keys:
+            style = style or LEARNER[phase]
+            points = _points(rows, key, panel.spread, shift=start - first + 0.5)
+            lines.append(Line(tuple(points), style))
+            legend[style, label or f"{style.upper()} learns"] = None
+    if not lines:
+        return ""
+    return _figure(panel.title, panel.note, legend, line_chart(panel.title, lines, bands, from_zero=panel.from_zero))
+
+
+def _points(rows: dict[float, Row], key: str, spread: str, shift: float) -> list[Point]:
+    values = [(at, value, number(rows[at], spread) or 0.0) for at in sorted(rows)
+              if (value := number(rows[at], key)) is not None]  # fmt: skip
+    size = math.ceil(len(values) / POINTS)
+    chunks = [values[i : i + size] for i in range(0, len(values), size)]
+    return [Point(shift + fmean(c[0] for c in chunk), fmean(c[1] for c in chunk), fmean(c[2] for c in chunk))
+            for chunk in chunks]  # fmt: skip
+
+
+def _shares(rows: Sequence[Row]) -> list[tuple[str, float]]:
+    """Mean share of a stage's time, by part; what is not accounted for is "other"."""
+    shares = []
+    for name in SHARES:
+        values = [value for row in rows if (value := number(row, f"share_{name}")) is not None]
+        shares.append((name, fmean(values) if values else 0.0))
+    total = sum(share for _, share in shares)
+    scale = 1 / max(total, 1.0)
+    return [*((name, share * scale) for name, share in shares), ("other", max(0.0, 1 - total))]
+
+
+def _figure(title: str, note: str, legend: Iterable[tuple[str, str]], chart: str) -> str:
+    aside = f" <small>{escape(note)}</small>" if note else ""
+    return f"<figure><figcaption><b>{escape(title)}</b>{aside}<br/>{_legend(legend)}</figcaption>{chart}</figure>"
+
+
+def _legend(entries: Iterable[tuple[str, str]]) -> str:
+    return "".join(f'<span class="key {style}">{escape(label)}</span>' for style, label in entries)
+
+
+def _count(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"
