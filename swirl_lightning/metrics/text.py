@@ -1,0 +1,75 @@
+"""How close predicted texts are to the true ones. A prediction that could not be decoded is None and scores 0."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from swirl_lightning.codecs.delta import changed_lines
+from swirl_lightning.metrics.mean import MeanScore
+
+
+class ExactMatch(MeanScore):
+    """Share of predictions equal to their target, in [0, 1]."""
+
+    def update(self, predictions: list[str | None], targets: list[str]) -> None:
+        """Adds N predictions with their N targets.
+
+        Raises:
+            ValueError: the lists differ in length.
+        """
+        _check_lengths(predictions=predictions, targets=targets)
+        self.add([float(p == t) for p, t in zip(predictions, targets, strict=True)])
+
+
+class TokenF1(MeanScore):
+    """Mean F1 between the bags of whitespace-separated tokens, in [0, 1].
+
+    As in SQuAD (arXiv 1606.05250), but without its normalisation of case, articles and punctuation; 1 where both are
+    empty.
+    """
+
+    def update(self, predictions: list[str | None], targets: list[str]) -> None:
+        """Adds N predictions with their N targets.
+
+        Raises:
+            ValueError: the lists differ in length.
+        """
+        _check_lengths(predictions=predictions, targets=targets)
+        pairs = zip(predictions, targets, strict=True)
+        self.add([0.0 if p is None else _f1(Counter(p.split()), Counter(t.split())) for p, t in pairs])
+
+
+class DeltaF1(MeanScore):
+    """Mean F1 between the lines that the prediction changes in the state and those that truly change, in [0, 1].
+
+    Copying the state earns nothing, as it does in ``TokenF1``, unless nothing changes, which is worth 1. Removed and
+    added lines are kept apart; a line that only moves is no change.
+    """
+
+    def update(self, states: list[str], predictions: list[str | None], targets: list[str]) -> None:
+        """Adds N states with their N predicted and N true next states.
+
+        Raises:
+            ValueError: the lists differ in length.
+        """
+        _check_lengths(states=states, predictions=predictions, targets=targets)
+        rows = zip(states, predictions, targets, strict=True)
+        self.add([0.0 if p is None else _f1(_changes(x, p), _changes(x, y)) for x, p, y in rows])
+
+
+def _changes(x: str, y: str) -> Counter[tuple[str, str]]:
+    removed, added = changed_lines(x, y)
+    signed = {("-", line): count for line, count in removed.items()}
+    return Counter(signed | {("+", line): count for line, count in added.items()})
+
+
+def _f1(predicted: Counter[Any], target: Counter[Any]) -> float:
+    size = predicted.total() + target.total()
+    return 2 * (predicted & target).total() / size if size else 1.0
+
+
+def _check_lengths(**lists: list) -> None:
+    if len({len(values) for values in lists.values()}) > 1:
+        found = ", ".join(f"{len(values)} {name}" for name, values in lists.items())
+        raise ValueError(f"expected lists of one length; got {found}")
