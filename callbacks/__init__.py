@@ -2,3 +2,10 @@
 
 if __name__ != "swirl_lightning.callbacks":
     raise ImportError("import swirl_lightning.callbacks, not the top-level folder: its classes would exist twice")
+
+from swirl_lightning.callbacks.checkpoint import PhaseCheckpoint
+from swirl_lightning.callbacks.freeze import PhaseFreeze, PhaseStart
+from swirl_lightning.callbacks.progress import PhaseProgress
+from swirl_lightning.callbacks.recorder import RunRecorder
+
+__all__ = ["PhaseCheckpoint", "PhaseFreeze", "PhaseProgress", "PhaseStart", "RunRecorder"]

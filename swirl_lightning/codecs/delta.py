@@ -105,9 +105,9 @@ def _apply_hunks(x_lines: list[str], edit_lines: list[str]) -> list[str] | None:
                 return None
             y_lines += x_lines[place:start]
             place = start
-        elif start >= 0 and sign == "+ ":
+        elif sign == "+ ":
             y_lines.append(rest)
-        elif start >= 0 and sign == "- " and x_lines[place : place + 1] == [rest]:
+        elif sign == "- " and x_lines[place : place + 1] == [rest]:
             place += 1
         else:
             return None
@@ -137,7 +137,7 @@ def _gap_ranges(a: list[str], b: list[str], gap: _Range) -> Iterator[_Range]:
         return
     count_a, count_b = Counter(a[i:j]), Counter(b[k:m])
     pairs = sum(count * count_b[line] for line, count in count_a.items())
-    if not pairs or min(j - i, m - k) * (j - i + pairs) > _MAX_STEPS:
+    if min(j - i, m - k) * (j - i + pairs) > _MAX_STEPS:
         yield gap
         return
     for tag, from_a, to_a, from_b, to_b in SequenceMatcher(None, a[i:j], b[k:m], autojunk=False).get_opcodes():

@@ -1,0 +1,168 @@
+"""The command ``swirl``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from jsonargparse import ArgumentParser
+from lightning.pytorch.cli import ArgsType, LightningCLI
+
+from swirl_lightning.environments.base import TransitionDataModule
+from swirl_lightning.environments.textworld_collect import collect_textworld
+from swirl_lightning.modules import SWIRL
+from swirl_lightning.report import write_report
+from swirl_lightning.trainer import SwirlTrainer, versions_of
+from swirl_lightning.types import InputError
+
+COLLECTORS = {"textworld": collect_textworld}
+
+
+class SwirlCLI(LightningCLI):
+    """``swirl fit | validate | test | predict``: a run from a YAML file, every key of which has its ``--option``."""
+
+    def __init__(self, args: ArgsType = None) -> None:
+        super().__init__(
+            SWIRL,
+            TransitionDataModule,
+            trainer_class=SwirlTrainer,
+            seed_everything_default=0,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            save_config_kwargs={"overwrite": True},
+            args=args,
+        )
+
+    def add_arguments_to_parser(self, parser: Any) -> None:
+        """One seed for everything."""
+        parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
+        parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
+
+    def before_instantiate_classes(self) -> None:
+        """Find the checkpoint, so that a run continues in the folder that it began in."""
+        config = self.config[self.subcommand]
+        path = config.get("ckpt_path")
+        if path == "last":
+            root = Path(config.trainer.default_root_dir)
+            found = [n for n in versions_of(root) if _last(root, n).is_file()]
+            if config.trainer.run_version is not None:
+                found = [n for n in found if n == config.trainer.run_version]
+            if found:
+                config.ckpt_path = str(_last(root, found[-1]))
+                config.trainer.run_version = found[-1]
+            elif self.subcommand == "fit":
+                print(f"no checkpoint under {root} yet: starting from the beginning", file=sys.stderr)
+                config.ckpt_path = None
+                config.trainer.run_version = versions_of(root)[-1] if versions_of(root) else None
+            else:
+                raise InputError(f"--ckpt_path last: found no checkpoint under {root}/version_*; run swirl fit first")
+        if config.ckpt_path:
+            check_checkpoint(Path(config.ckpt_path))
+            if self.subcommand == "fit" and config.trainer.run_version is None:
+                config.trainer.run_version = _version_of(Path(config.ckpt_path))
+        elif self.subcommand != "fit":
+            raise InputError(f"swirl {self.subcommand} needs a trained model: give --ckpt_path FILE, or --ckpt_path last")
+        elif config.trainer.run_version is not None and _last(
+            Path(config.trainer.default_root_dir), config.trainer.run_version
+        ).is_file():
+            raise InputError(
+                f"trainer.run_version: {config.trainer.run_version} already holds a run; continue it with "
+                "--ckpt_path last, or leave run_version out to begin a new folder"
+            )
+
+    def after_instantiate_classes(self) -> None:
+        """Give the trainer what it writes into results.json."""
+        config = self.parser.dump(self.config, skip_link_targets=False, skip_none=False, format="yaml")
+        self.trainer.run_config = yaml.safe_load(config)[self.subcommand]
+
+    def _add_subcommands(self, parser: Any, **kwargs: Any) -> None:
+        super()._add_subcommands(parser, **kwargs)
+        parser.epilog = (
+            "two more commands: 'swirl collect ENVIRONMENT' writes transitions from an environment's engine "
+            f"({', '.join(COLLECTORS)}), 'swirl report RUN' remakes the report of a run folder"
+        )
+
+
+def check_checkpoint(path: Path) -> None:
+    """Refuse what is no checkpoint of ours before a model is built.
+
+    Raises:
+        InputError: if the file is missing, damaged, or from elsewhere.
+    """
+    if not path.is_file():
+        raise InputError(f"--ckpt_path: {path} does not exist; expected a .ckpt file of a run, or 'last'")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:
+        raise InputError(f"--ckpt_path: {path} is not a readable checkpoint ({type(error).__name__})") from error
+    if "swirl" not in checkpoint:
+        raise InputError(f"--ckpt_path: {path} was not written by swirl-lightning (it has no 'swirl' entry)")
+
+
+def collect(args: list[str]) -> None:
+    """``swirl collect ENVIRONMENT --out FOLDER ...``."""
+    parser = ArgumentParser(prog="swirl collect", description="Write transitions from an environment's engine.")
+    subcommands = parser.add_subcommands(dest="environment")
+    for name, function in COLLECTORS.items():
+        subparser = ArgumentParser()
+        subparser.add_function_arguments(function)
+        subcommands.add_subcommand(name, subparser, help=(function.__doc__ or "").split("\n")[0])
+    config = parser.instantiate_classes(parser.parse_args(args))
+    COLLECTORS[config.environment](**config[config.environment].as_dict())
+
+
+def report(args: list[str]) -> None:
+    """``swirl report RUN``."""
+    parser = ArgumentParser(prog="swirl report", description="Remake report.html from the files of a run folder.")
+    parser.add_argument("run", type=Path, help="the run's folder, which holds results.json")
+    print(write_report(parser.parse_args(args).run))
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run a command. Returns the exit code: 0 done, 1 training failed, 2 bad input."""
+    args = sys.argv[1:] if args is None else args
+    _quiet()
+    commands = {"collect": collect, "report": report}
+    try:
+        if args and args[0] in commands:
+            commands[args[0]](args[1:])
+        else:
+            sys.argv = [sys.argv[0]]  # LightningCLI warns when it is given arguments beside the shell's own
+            SwirlCLI(args)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except FloatingPointError as error:
+        print(f"training stopped: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _quiet() -> None:
+    """Leave out what a user can do nothing about."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
+    for message in (".*does not have many workers.*", ".*in eval mode at the start of training.*", ".*GPU available.*"):
+        warnings.filterwarnings("ignore", message)
+
+
+def _last(root: Path, version: int) -> Path:
+    return root / f"version_{version}" / "checkpoints" / "last.ckpt"
+
+
+def _version_of(checkpoint: Path) -> int | None:
+    """The run that a checkpoint lies in, if it lies in one."""
+    name = checkpoint.resolve().parent.parent.name.removeprefix("version_")
+    return int(name) if name.isdigit() else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

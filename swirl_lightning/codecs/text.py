@@ -1,0 +1,118 @@
+"""Text transitions as token ids, and completions back as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from swirl_lightning.codecs.delta import decode_delta, encode_delta
+from swirl_lightning.types import Encoded, Ids, InputError, PromptPair, Transition
+
+StateForm = Literal["full", "delta"]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The words around x, z and y; the same for both roles.
+
+    Args:
+        start: before the state.
+        action: between what comes before the action and the action.
+        next_state: between what comes before the next state (or the change) and it.
+    """
+
+    start: str = "State:\n"
+    action: str = "\nAction:"
+    next_state: str = "\nChange:\n"
+
+    @property
+    def markers(self) -> tuple[str, str, str]:
+        """The three strings, in the order of the fields."""
+        return self.start, self.action, self.next_state
+
+
+def indent(text: str) -> str:
+    """Begin each line with a space, so that a word has the same token at the start of a line as inside it."""
+    return "\n".join(" " + line for line in text.split("\n"))
+
+
+def unindent(text: str) -> str | None:
+    """Undo :func:`indent`; None where a line does not begin with a space."""
+    lines = text.split("\n")
+    return "\n".join(line[1:] for line in lines) if all(line.startswith(" ") for line in lines) else None
+
+
+class TextCodec:
+    """Turns a transition into ids once, and completions of either role back into text.
+
+    Args:
+        tokenizer: a Hugging Face tokenizer.
+        layout: the words around the parts.
+        state_form: what the FWM writes: ``full``, the whole next state, or ``delta``, a lossless edit of the state.
+        max_tokens: longest prompt and completion together; a longer transition is refused.
+    """
+
+    def __init__(self, tokenizer: Any, layout: Layout, state_form: StateForm, max_tokens: int) -> None:
+        self.tokenizer = tokenizer
+        self.state_form = state_form
+        self.max_tokens = max_tokens
+        self._cache: dict[Transition, Encoded] = {}
+        start, action, next_state = (tuple(tokenizer.encode(m, add_special_tokens=False)) for m in layout.markers)
+        if tokenizer.bos_token_id is not None and tokenizer.encode("a")[0] == tokenizer.bos_token_id:
+            start = (tokenizer.bos_token_id, *start)
+        self.prompts = PromptPair(start=start, action=action, next_state=next_state, eos=tokenizer.eos_token_id)
+
+    def encode(self, transition: Transition) -> Encoded:
+        """The transition's ids; computed on the first call.
+
+        Raises:
+            InputError: if the transition is longer than ``max_tokens`` or the tokenizer loses part of its text.
+        """
+        if transition not in self._cache:
+            self._cache[transition] = self._encode(transition)
+        return self._cache[transition]
+
+    def encode_all(self, transitions: Iterable[Transition]) -> None:
+        """Encode ahead, so that a row that cannot be used is reported before any training."""
+        for transition in transitions:
+            self.encode(transition)
+
+    def action(self, ids: Ids) -> str:
+        """The action that an IDM completion says."""
+        return self._text(ids).removeprefix(" ")
+
+    def next_state(self, state: str, ids: Ids) -> str | None:
+        """The next state that an FWM completion says; None if the completion is no valid edit or text of a state."""
+        text = self._text(ids)
+        return decode_delta(state, text) if self.state_form == "delta" else unindent(text)
+
+    def _encode(self, t: Transition) -> Encoded:
+        target = encode_delta(t.state, t.next_state) if self.state_form == "delta" else indent(t.next_state)
+        encoded = Encoded(
+            x=self._ids(indent(t.state), t),
+            y=self._ids(target, t),
+            z=None if t.action is None else self._ids(" " + t.action, t),
+        )
+        layout = self.prompts
+        length = sum(map(len, (layout.start, encoded.x, layout.action, encoded.z or (), layout.next_state, encoded.y)))
+        if length + 1 > self.max_tokens:
+            raise InputError(
+                f"episode {t.episode!r} step {t.step}: {length + 1} tokens in all (state {len(encoded.x)}, action "
+                f"{len(encoded.z or ())}, next state {len(encoded.y)}), expected at most {self.max_tokens}; states are "
+                "never cut: raise model.max_tokens, or leave the row out of the data"
+            )
+        return encoded
+
+    def _ids(self, text: str, t: Transition) -> Ids:
+        ids = tuple(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
+        if self._text(ids) != text:
+            raise InputError(
+                f"episode {t.episode!r} step {t.step}: the tokenizer does not give the text back: "
+                f"{text[:80]!r} became {self._text(ids)[:80]!r}; expected a tokenizer that keeps every character "
+                "(byte-level BPE does)"
+            )
+        return ids
+
+    def _text(self, ids: Ids) -> str:
+        return self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)

@@ -1,0 +1,193 @@
+"""Where a run's language model comes from: built from a configuration, or loaded with LoRA adapters on it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from peft import LoraConfig
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+from tokenizers.trainers import BpeTrainer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+from swirl_lightning.models.weights import FullWeights, LoraWeights, Weights
+from swirl_lightning.types import InputError
+
+
+class BaseModel(ABC):
+    """Makes the tokenizer and the named weight sets of a run."""
+
+    trains_tokenizer = False
+    """Whether the tokenizer is trained on the run's texts; checkpoints then hold it."""
+
+    def restore_tokenizer(self, saved: str) -> Any:
+        """The trained tokenizer that a checkpoint holds."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def tokenizer(self, corpus: Iterable[str], markers: tuple[str, ...]) -> Any:
+        """The tokenizer.
+
+        Args:
+            corpus: training texts, for a tokenizer that is trained.
+            markers: the layout's strings, which such a tokenizer keeps whole.
+        """
+
+    @abstractmethod
+    def weights(self, tokenizer: Any, names: Iterable[str]) -> Weights:
+        """The weight sets ``names``."""
+
+
+class ScratchLM(BaseModel):
+    """A small Llama-shaped model with random weights and a byte-level BPE tokenizer trained on the run's own states.
+
+    Every role has its own copy and trains all of it; a ``pretrain`` stage stands in for what a pretrained base knows.
+
+    Args:
+        hidden_size: width of the residual stream.
+        num_layers: transformer blocks.
+        num_heads: attention heads.
+        vocab_size: size of the tokenizer's vocabulary; 256 bytes, the markers and the merges.
+        max_positions: longest prompt and completion together, in tokens.
+    """
+
+    trains_tokenizer = True
+
+    def __init__(
+        self,
+        hidden_size: int = 64,
+        num_layers: int = 2,
+        num_heads: int = 4,
+        vocab_size: int = 384,
+        max_positions: int = 1024,
+    ) -> None:
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.num_heads = num_heads
+        self.vocab_size = vocab_size
+        self.max_positions = max_positions
+
+    def tokenizer(self, corpus: Iterable[str], markers: tuple[str, ...]) -> Any:  # noqa: D102
+        model = Tokenizer(BPE())
+        model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        model.decoder = decoders.ByteLevel()
+        trainer = BpeTrainer(
+            vocab_size=self.vocab_size,
+            special_tokens=["<eos>", *markers],
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+            show_progress=False,
+        )
+        model.train_from_iterator(corpus, trainer)
+        return self.restore_tokenizer(model.to_str())
+
+    def restore_tokenizer(self, saved: str) -> Any:  # noqa: D102
+        return PreTrainedTokenizerFast(
+            tokenizer_object=Tokenizer.from_str(saved), eos_token="<eos>", clean_up_tokenization_spaces=False
+        )
+
+    def weights(self, tokenizer: Any, names: Iterable[str]) -> Weights:  # noqa: D102
+        config = LlamaConfig(
+            vocab_size=self.vocab_size,
+            hidden_size=self.hidden_size,
+            intermediate_size=self.hidden_size * 11 // 4,
+            num_hidden_layers=self.num_layers,
+            num_attention_heads=self.num_heads,
+            max_position_embeddings=self.max_positions,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+        return FullWeights(LlamaForCausalLM(config), names)
+
+
+class PretrainedLM(BaseModel):
+    """A Hugging Face causal LM, frozen, with one LoRA adapter per role on all its linear layers.
+
+    Args:
+        name: a name on the hub, a folder in the Hugging Face layout, or a folder that holds one GGUF file.
+        quantize: ``nf4`` (4 bit, double quantisation) or ``int8`` by bitsandbytes; ``none`` keeps the weights.
+        dtype: precision of the base's weights and activations.
+        lora_rank: rank of the adapters.
+        lora_alpha: their scale; the update is multiplied by ``lora_alpha / lora_rank``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        quantize: Literal["none", "int8", "nf4"] = "none",
+        dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+        lora_rank: int = 16,
+        lora_alpha: float = 32.0,
+    ) -> None:
+        self.name = name
+        self.quantize = quantize
+        self.dtype = dtype
+        self.lora_rank = lora_rank
+        self.lora_alpha = lora_alpha
+
+    def tokenizer(self, corpus: Iterable[str], markers: tuple[str, ...]) -> Any:  # noqa: D102
+        tokenizer = self._load(AutoTokenizer)
+        if tokenizer.eos_token_id is None:
+            raise InputError(f"model.base.name: the tokenizer of {self.name!r} has no end-of-text token")
+        return tokenizer
+
+    def weights(self, tokenizer: Any, names: Iterable[str]) -> Weights:  # noqa: D102
+        options: dict[str, Any] = {"dtype": getattr(torch, self.dtype)}
+        if self.quantize != "none":
+            options["quantization_config"] = BitsAndBytesConfig(
+                load_in_8bit=self.quantize == "int8",
+                load_in_4bit=self.quantize == "nf4",
+                bnb_4bit_quant_type="nf4",
+                bnb_4bit_use_double_quant=True,
+                bnb_4bit_compute_dtype=options["dtype"],
+            )
+        model = self._load(AutoModelForCausalLM, **options)
+        _require_plain_head(model, self.name)
+        lora = LoraConfig(r=self.lora_rank, lora_alpha=self.lora_alpha, target_modules="all-linear", lora_dropout=0.0)
+        return LoraWeights(model, names, lora)
+
+    def _load(self, auto_class: Any, **options: Any) -> Any:
+        folder = Path(self.name)
+        gguf = sorted(folder.glob("*.gguf")) if folder.is_dir() and not (folder / "config.json").exists() else []
+        if len(gguf) > 1:
+            raise InputError(
+                f"model.base.name: {self.name} holds {len(gguf)} GGUF files ({', '.join(f.name for f in gguf)}); "
+                "expected one: move the wanted one to a folder of its own"
+            )
+        if gguf:
+            options["gguf_file"] = gguf[0].name
+        try:
+            if auto_class is AutoModelForCausalLM and not gguf:
+                AutoConfig.from_pretrained(self.name)  # a wrong name is cheaper to find here
+            return auto_class.from_pretrained(self.name, **options)
+        except (OSError, ImportError) as error:
+            raise InputError(
+                f"model.base.name: cannot load {self.name!r} ({type(error).__name__}: {str(error).splitlines()[0]}); "
+                "expected a model name on the hub, a folder with config.json, or a folder with one .gguf file "
+                "(which needs pip install 'swirl-lightning[gguf]')"
+            ) from error
+
+
+@torch.no_grad()
+def _require_plain_head(model: Any, name: str) -> None:
+    """Log-probabilities are computed from the last hidden state and the output embedding: check that this is all."""
+    ids = torch.tensor([[1, 2, 3]], device=model.device)
+    output = model(input_ids=ids, output_hidden_states=True)
+    logits = model.get_output_embeddings()(output.hidden_states[-1])
+    if not torch.allclose(logits.float(), output.logits.float(), atol=1e-2, rtol=1e-2):
+        raise InputError(
+            f"model.base.name: {name!r} transforms its logits after the output embedding (soft-capping or scaling), "
+            "which is not supported; expected a model whose logits are the output embedding times the last hidden state"
+        )

@@ -1,0 +1,131 @@
+"""Named sets of weights on one base model: LoRA adapters, or whole copies of a model that is trained from scratch."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
+
+from swirl_lightning.types import InputError
+
+
+class Weights(nn.Module, ABC):
+    """Named weight sets. One is active at a time; which of them get gradients is set apart from that.
+
+    Args:
+        names: the sets, for example ``fwm``, ``idm`` and the reference of each.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__()
+        self.names = tuple(names)
+
+    @abstractmethod
+    def activate(self, name: str) -> Any:
+        """The Hugging Face model with the set ``name`` in place."""
+
+    @abstractmethod
+    def named(self, name: str) -> dict[str, nn.Parameter]:
+        """The parameters of the set ``name``; the same keys for every set."""
+
+    def set_trainable(self, *names: str) -> None:
+        """Give gradients to these sets and to no other."""
+        for name in self.names:
+            for parameter in self.named(name).values():
+                parameter.requires_grad_(name in names)
+                if name not in names:
+                    parameter.grad = None
+
+    @torch.no_grad()
+    def copy(self, source: str, target: str) -> None:
+        """Overwrite the set ``target`` with the values of ``source``, on the device."""
+        into = self.named(target)
+        for key, parameter in self.named(source).items():
+            into[key].copy_(parameter)
+
+    def train(self, mode: bool = True) -> Weights:
+        """Stay in evaluation mode: with dropout, the ratio of two passes would not be the policy's."""
+        return super().train(False)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every set's values, to be saved; a frozen base model is not among them."""
+        return {f"{name}/{key}": p.detach() for name in self.names for key, p in self.named(name).items()}
+
+    @torch.no_grad()
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Overwrite every set with saved values.
+
+        Raises:
+            InputError: if the saved sets, names or shapes are not those of this model.
+        """
+        own = self.tensors()
+        wrong = sorted(own.keys() ^ tensors.keys())
+        wrong += [key for key in own.keys() & tensors.keys() if own[key].shape != tensors[key].shape]
+        if wrong:
+            saved = tensors.get(wrong[0])
+            raise InputError(
+                f"checkpoint does not fit the model: {len(wrong)} of {len(own)} tensors differ, first {wrong[0]!r} "
+                f"(checkpoint: {'absent' if saved is None else tuple(saved.shape)}, "
+                f"model: {tuple(own[wrong[0]].shape) if wrong[0] in own else 'absent'}); "
+                "use the configuration that the checkpoint was made with (config.yaml in its run folder)"
+            )
+        for key, value in own.items():
+            value.copy_(tensors[key])
+
+
+class FullWeights(Weights):
+    """Whole copies of a small model; for models built from scratch, where no frozen base is worth keeping."""
+
+    def __init__(self, model: Any, names: Iterable[str]) -> None:
+        super().__init__(names)
+        self.models = nn.ModuleDict({name: copy.deepcopy(model) for name in self.names}).eval()
+
+    def activate(self, name: str) -> Any:  # noqa: D102
+        return self.models[name]
+
+    def named(self, name: str) -> dict[str, nn.Parameter]:  # noqa: D102
+        return dict(self.models[name].named_parameters())
+
+
+class LoraWeights(Weights):
+    """LoRA adapters (arXiv:2106.09685) on one frozen base; switching them moves no tensor.
+
+    Args:
+        model: the base, which is frozen and gets the adapters injected.
+        names: one adapter each.
+        config: PEFT's description of an adapter.
+    """
+
+    def __init__(self, model: Any, names: Iterable[str], config: LoraConfig) -> None:
+        super().__init__(names)
+        model.requires_grad_(False)
+        for name in self.names:
+            inject_adapter_in_model(config, model, adapter_name=name)
+        self.model = model.eval()
+        self.config = config
+        self._layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+        self._named = {
+            name: {k.replace(f".{name}.", "."): p for k, p in model.named_parameters() if f".{name}." in k and "lora_" in k}
+            for name in self.names
+        }
+        self._active = ""
+
+    def activate(self, name: str) -> Any:  # noqa: D102
+        if self._active != name:
+            trainable = {key for key in self.names if next(iter(self.named(key).values())).requires_grad}
+            for layer in self._layers:
+                layer.set_adapter(name, inference_mode=True)  # freezes all of the layer's adapters: undone below
+            for key in trainable:
+                for parameter in self.named(key).values():
+                    parameter.requires_grad_(True)
+            self._active = name
+        return self.model
+
+    def named(self, name: str) -> dict[str, nn.Parameter]:  # noqa: D102
+        return self._named[name]

@@ -1,0 +1,193 @@
+"""What both roles share: rollouts, the GRPO loss on them, and the supervised loss.
+
+Shape letters: P prompts, G samples per prompt, N distinct rows, T completion tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from swirl_lightning.algorithms.grpo import GRPOLoss, group_advantages, grpo_loss, loss_normalizer
+from swirl_lightning.models import GREEDY, Policy, Sampling
+from swirl_lightning.types import Ids, InputError, Rollouts
+
+
+class Experience(NamedTuple):
+    """Rollouts with all that the loss needs and no gradient flows through.
+
+    Args:
+        rollouts: the groups.
+        advantages: one per row. [N]
+        ref_logp: log-probs under the reference; None without a KL term. [N, T]
+        old_logp: log-probs under the policy that sampled; None while that is the policy itself. [N, T]
+        normalizer: what the sum over the batch is divided by.
+    """
+
+    rollouts: Rollouts
+    advantages: Tensor
+    ref_logp: Tensor | None
+    old_logp: Tensor | None
+    normalizer: float
+
+
+class GRPOMixin:
+    """A role that learns by GRPO (arXiv:2402.03300).
+
+    Args:
+        learning_rate: peak learning rate of AdamW; a stage of the schedule may set its own.
+        group_size: completions sampled per prompt, G.
+        beta: weight of the KL to the reference, the policy as its phase began; 0 leaves the term out.
+        temperature: of sampling, ratio and KL alike.
+        top_p: smallest set of tokens with this probability that is sampled from; 1 samples from all.
+        top_k: number of most probable tokens sampled from; 0 samples from all.
+        max_new_tokens: longest completion, end token included.
+        inner_steps: optimiser steps on one batch of rollouts.
+        clip_low: the probability ratio is clipped below at 1 - clip_low.
+        clip_high: and above at 1 + clip_high.
+        loss: how token terms are averaged: ``grpo`` by completion, ``dr_grpo`` by max_new_tokens (arXiv:2503.20783),
+            ``dapo`` and ``bnpo`` by the tokens of the batch (arXiv:2503.14476).
+        importance: probability ratio per ``token``, or per ``sequence`` as in GSPO (arXiv:2507.18071).
+        advantage_scale: standard deviation that advantages are divided by: of the ``group``, the ``batch``, or none.
+        kl: estimator of the KL term, ``k3`` or ``k1``.
+        anchor: weight of a supervised loss on labelled transitions beside GRPO; 0 is the paper's plain form.
+    """
+
+    policy: Policy
+    reference: Policy
+
+    def __init__(
+        self,
+        learning_rate: float = 5e-5,
+        group_size: int = 16,
+        beta: float = 0.1,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        max_new_tokens: int = 128,
+        inner_steps: int = 1,
+        clip_low: float = 0.2,
+        clip_high: float = 0.2,
+        loss: Literal["grpo", "dr_grpo", "dapo", "bnpo"] = "grpo",
+        importance: Literal["token", "sequence"] = "token",
+        advantage_scale: Literal["group", "batch", "none"] = "group",
+        kl: Literal["k1", "k3"] = "k3",
+        anchor: float = 0.0,
+    ) -> None:
+        super().__init__()
+        for name, value, fits in (
+            ("learning_rate", learning_rate, learning_rate > 0),
+            ("group_size (advantages compare completions of one prompt)", group_size, group_size >= 2),
+            ("beta", beta, beta >= 0),
+            ("temperature", temperature, temperature > 0),
+            ("top_p (at most 1)", top_p, 0 < top_p <= 1),
+            ("top_k", top_k, top_k >= 0),
+            ("max_new_tokens", max_new_tokens, max_new_tokens >= 1),
+            ("inner_steps", inner_steps, inner_steps >= 1),
+            ("clip_low (below 1)", clip_low, 0 < clip_low < 1),
+            ("clip_high", clip_high, clip_high > 0),
+            ("anchor", anchor, anchor >= 0),
+        ):
+            if not fits:
+                raise InputError(f"model.{self.role}.{name}: out of range, got {value}")
+        self.learning_rate = learning_rate
+        self.group_size = group_size
+        self.beta = beta
+        self.sampling = Sampling(temperature, top_p, top_k)
+        self.max_new_tokens = max_new_tokens
+        self.inner_steps = inner_steps
+        self.clip_low = clip_low
+        self.clip_high = clip_high
+        self.loss_type: Literal["grpo", "dr_grpo", "dapo", "bnpo"] = loss
+        self.importance: Literal["token", "sequence"] = importance
+        self.advantage_scale: Literal["group", "batch", "none"] = advantage_scale
+        self.kl: Literal["k1", "k3"] = kl
+        self.anchor = anchor
+
+    role = "role"
+
+    def rollout(self, prompts: Sequence[Ids], seeds: Sequence[int]) -> Rollouts:
+        """A group of completions for each prompt, drawn from the policy."""
+        return self.policy.generate(
+            prompts, seeds, group_size=self.group_size, max_tokens=self.max_new_tokens, sampling=self.sampling
+        )
+
+    def answer(
+        self, prompts: Sequence[Ids], seeds: Sequence[int] | None = None, policy: Policy | None = None
+    ) -> list[Ids]:
+        """One completion of each prompt: drawn with its seed, or without seeds the greedy one."""
+        sampling = GREEDY if seeds is None else self.sampling
+        rollouts = (policy or self.policy).generate(
+            prompts, seeds or [0] * len(prompts), group_size=1, max_tokens=self.max_new_tokens, sampling=sampling
+        )
+        return [rollouts.completions[row] for row in rollouts.row_of[:, 0].tolist()]
+
+    @torch.no_grad()
+    def experience(self, rollouts: Rollouts, rewards_N: Tensor, ref_prompts: Sequence[Ids]) -> Experience:
+        """Advantages, reference and old log-probs of fresh rollouts.
+
+        Args:
+            rollouts: the groups.
+            rewards_N: reward of each row.
+            ref_prompts: what the reference conditions on: the rollouts' prompts, or those of a prior. P entries.
+        """
+        adv_PG = group_advantages(rewards_N[rollouts.row_of], scale=self.advantage_scale)
+        adv_N = adv_PG.new_zeros(len(rewards_N)).scatter(0, rollouts.row_of.flatten(), adv_PG.flatten())
+        return Experience(
+            rollouts=rollouts,
+            advantages=adv_N,
+            ref_logp=self._logprobs(self.reference, rollouts, ref_prompts)[0] if self.beta else None,
+            old_logp=self._logprobs(self.policy, rollouts, rollouts.prompts)[0] if self.inner_steps > 1 else None,
+            normalizer=loss_normalizer(
+                rollouts.mask, rollouts.counts, loss=self.loss_type, max_tokens=self.max_new_tokens
+            ),
+        )
+
+    def grpo_loss(self, experience: Experience) -> tuple[GRPOLoss, Tensor]:
+        """The loss of the current policy on the experience, and the policy's mean entropy in nats per token."""
+        rollouts = experience.rollouts
+        logp_NT, entropy_NT = self._logprobs(self.policy, rollouts, rollouts.prompts)
+        loss = grpo_loss(
+            logp_NT,
+            logp_NT.detach() if experience.old_logp is None else experience.old_logp,
+            experience.ref_logp,
+            experience.advantages,
+            rollouts.mask,
+            rollouts.counts,
+            clip_low=self.clip_low,
+            clip_high=self.clip_high,
+            beta=self.beta,
+            kl=self.kl,
+            loss=self.loss_type,
+            importance=self.importance,
+            normalizer=experience.normalizer,
+        )
+        weight_NT = rollouts.mask * rollouts.counts[:, None]
+        return loss, (entropy_NT * weight_NT).sum() / weight_NT.sum()
+
+    def sft_loss(self, prompts: Sequence[Ids], targets: Sequence[Ids]) -> Tensor:
+        """Negative mean log-prob per token of the targets, end token included. Scalar."""
+        logp_NT, mask_NT = self.target_logprobs(prompts, targets)
+        return -logp_NT.sum() / mask_NT.sum()
+
+    def target_logprobs(self, prompts: Sequence[Ids], targets: Sequence[Ids]) -> tuple[Tensor, Tensor]:
+        """Log-probs of one target per prompt at temperature 1, end token included, and their mask. Both [N, T]."""
+        # nothing but the first token is common to all, so the rest of each prompt goes with its target
+        rows = [prompt[1:] + target + (self.policy.eos,) for prompt, target in zip(prompts, targets, strict=True)]
+        firsts = sorted({prompt[0] for prompt in prompts})
+        first_N = torch.tensor([firsts.index(prompt[0]) for prompt in prompts])
+        scores = self.policy.logprobs([(first,) for first in firsts], first_N, rows, [len(t) + 1 for t in targets])
+        return scores.logp, scores.mask
+
+    def _logprobs(self, policy: Policy, rollouts: Rollouts, prompts: Sequence[Ids]) -> tuple[Tensor, Tensor]:
+        """Log-probs of the sampled tokens under the distribution that ``policy`` would sample from, and its entropy."""
+        lengths = rollouts.mask.sum(1).tolist()
+        rows = [tuple(ids[:length]) for ids, length in zip(rollouts.ids.tolist(), lengths, strict=True)]
+        scores = policy.logprobs(
+            prompts, rollouts.prompt_of, rows, lengths,
+            temperature=self.sampling.temperature, support=rollouts.support,
+        )  # fmt: skip
+        return scores.logp, scores.entropy

@@ -1,0 +1,276 @@
+"""What each phase of SWIRL (arXiv:2602.06130) does with one batch.
+
+Shape letters: P prompts, G samples per prompt, N distinct rows, T tokens.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import blake2b
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from swirl_lightning.algorithms.objectives import elbo_bound, information_bound
+from swirl_lightning.algorithms.schedules import learning_rate_factor
+from swirl_lightning.codecs import TextCodec
+from swirl_lightning.models import Policy
+from swirl_lightning.modules.fwm import ForwardWorldModel
+from swirl_lightning.modules.grpo_mixin import GRPOMixin
+from swirl_lightning.modules.idm import InverseDynamicsModel
+from swirl_lightning.rewards import Reward, ScoringTask
+from swirl_lightning.types import Batch, Ids, InputError, Phase, Rollouts, Transition
+
+
+class PhaseSteps(L.LightningModule):
+    """The training step of every phase; :class:`swirl_lightning.modules.SWIRL` adds set-up and evaluation."""
+
+    fwm: ForwardWorldModel
+    idm: InverseDynamicsModel
+    reward: Reward
+    codec: TextCodec
+    latent: Literal["sample", "greedy"]
+    bootstrap: float
+    shared_weights: bool
+    lr_schedule: Literal["constant", "cosine"]
+    lr_warmup: int
+    gradient_clip: float
+    seed: int
+
+    def learners(self, phase: Phase) -> tuple[GRPOMixin, ...]:
+        """The roles that learn in a phase."""
+        learners: dict[Phase, tuple[GRPOMixin, ...]] = {
+            "pretrain": (self.fwm,),
+            "sft": (self.fwm, self.idm),
+            "bootstrap": (self.fwm,),
+            "vim": (self.fwm,),
+            "elbo": (self.idm,),
+        }
+        return learners[phase]
+
+    def frozen(self, role: GRPOMixin) -> Policy:
+        """A role as it stood when the phase began, while the other one learns."""
+        return role.reference if self.shared_weights else role.policy
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, dict[str, float]]:
+        """One update of the running phase. Returns and logs its metrics."""
+        started = time.perf_counter()
+        self._update_index = batch_idx
+        self._clocks = {"generation": 0.0, "scoring": 0.0, "update": 0.0}
+        before = self._tokens()
+        phase: Phase = self.trainer.fit_loop.stage.phase  # type: ignore[attr-defined]
+        steps: dict[Phase, Callable[[Batch], dict[str, float]]] = {
+            "pretrain": self._pretrain,
+            "sft": self._sft,
+            "bootstrap": self._bootstrap,
+            "vim": self._vim,
+            "elbo": self._elbo,
+        }
+        metrics = steps[phase](batch)
+        seconds = time.perf_counter() - started
+        tokens, gradient_tokens = (after - b for after, b in zip(self._tokens(), before, strict=True))
+        metrics |= {f"share_{name}": value / seconds for name, value in self._clocks.items()}
+        metrics |= {"tokens": tokens, "gradient_tokens": gradient_tokens, "tokens_per_second": tokens / seconds}
+        self.log_dict({f"{phase}/{name}": float(value) for name, value in metrics.items()}, batch_size=len(batch))
+        return {"metrics": metrics}
+
+    def _pretrain(self, batch: Batch) -> dict[str, float]:
+        """Language modelling of x then y, without actions; stands in for what a pretrained base knows."""
+        layout = self.codec.prompts
+        codes = [self.codec.encode(t) for t in batch.pairs]
+        texts = [code.x + layout.next_state + code.y for code in codes]
+        with self._clock("update"):
+            loss = self.fwm.sft_loss([layout.start] * len(texts), texts)
+            return {"loss": float(loss.detach()), "grad_norm": self._optimise(self.fwm, loss)}
+
+    def _sft(self, batch: Batch) -> dict[str, float]:
+        """Both roles on labelled transitions."""
+        metrics = {}
+        with self._clock("update"):
+            for role in (self.fwm, self.idm):
+                loss = self._labelled_loss(role, batch.pairs)
+                metrics[f"{role.role}_loss"] = float(loss.detach())
+                metrics[f"{role.role}_grad_norm"] = self._optimise(role, loss)
+        return metrics
+
+    def _bootstrap(self, batch: Batch) -> dict[str, float]:
+        """The FWM on the IDM's own labels of the state-only half, labelled transitions mixed in: a baseline."""
+        codes = [self.codec.encode(t) for t in batch.pairs]
+        with self._clock("generation"):
+            zs = self._latent_actions([(code.x, code.y) for code in codes])
+        prompts = [self.fwm.prompt(self.codec.prompts, code.x, z) for code, z in zip(codes, zs, strict=True)]
+        with self._clock("update"):
+            loss = (
+                self.fwm.sft_loss(prompts, [code.y for code in codes]) + self._labelled_loss(self.fwm, batch.labelled)
+            ) / 2
+            return {"loss": float(loss.detach()), "grad_norm": self._optimise(self.fwm, loss)}
+
+    def _vim(self, batch: Batch) -> dict[str, float]:
+        """Variational information maximisation: the FWM writes y from (x, z), the IDM says how well z shows in it."""
+        layout = self.codec.prompts
+        codes = [self.codec.encode(t) for t in batch.pairs]
+        with self._clock("generation"):
+            zs = self._latent_actions([(code.x, code.y) for code in codes])
+            prompts = [self.fwm.prompt(layout, code.x, z) for code, z in zip(codes, zs, strict=True)]
+            rollouts = self.fwm.rollout(prompts, self._seeds("y", len(prompts)))
+        heads = [len(layout.inverse(code.x, ())) - len(layout.action) for code in codes]
+        task = self._scoring_task(
+            rollouts, batch.pairs, heads, zs, lambda p, y: self.idm.prompt(layout, codes[p].x, y),
+            lambda p, y: self.codec.next_state(batch.pairs[p].state, y),
+        )  # fmt: skip
+
+        def extra_loss() -> Tensor | float:
+            if not self.bootstrap:
+                return 0.0
+            return self.bootstrap * self.fwm.sft_loss(prompts, [code.y for code in codes])
+
+        metrics = self._grpo(self.fwm, self.frozen(self.idm), rollouts, task, prompts, batch.labelled, extra_loss)
+        with self._clock("scoring"), torch.no_grad():
+            inverse = [self.idm.prompt(layout, code.x, code.y) for code in codes]
+            logp_NT, _ = self.idm.target_logprobs(inverse, zs)
+        # H(Z | X, Y) <= H(Z | X): the bound below is looser than the theorem's, and can be estimated
+        metrics["bound"] = float(information_bound(torch.tensor(metrics.pop("sequence_logp")), -logp_NT.sum(1).mean()))
+        return metrics
+
+    def _elbo(self, batch: Batch) -> dict[str, float]:
+        """ELBO maximisation: the IDM names z from (x, y), the FWM says how well it explains y."""
+        layout = self.codec.prompts
+        codes = [self.codec.encode(t) for t in batch.pairs]
+        prompts = [self.idm.prompt(layout, code.x, code.y) for code in codes]
+        with self._clock("generation"):
+            rollouts = self.idm.rollout(prompts, self._seeds("z", len(prompts)))
+        heads = [len(layout.forward(code.x, ())) - len(layout.next_state) for code in codes]
+        task = self._scoring_task(
+            rollouts, batch.pairs, heads, [code.y for code in codes],
+            lambda p, z: self.fwm.prompt(layout, codes[p].x, z), lambda _, z: self.codec.action(z),
+        )  # fmt: skip
+        ref_prompts = [layout.prior(code.x) for code in codes] if self.idm.prior == "state" else prompts
+        metrics = self._grpo(self.idm, self.frozen(self.fwm), rollouts, task, ref_prompts, batch.labelled)
+        kl = metrics["kl"] * metrics["completion_length"]
+        metrics["bound"] = float(elbo_bound(torch.tensor([metrics.pop("sequence_logp")]), torch.tensor([kl])))
+        return metrics
+
+    def _grpo(
+        self,
+        learner: GRPOMixin,
+        scorer: Policy,
+        rollouts: Rollouts,
+        task: ScoringTask,
+        ref_prompts: Sequence[Ids],
+        labelled: list[Transition],
+        extra_loss: Callable[[], Tensor | float] = lambda: 0.0,
+    ) -> dict[str, float]:
+        """Reward the rollouts and update the learner on them."""
+        with self._clock("scoring"):
+            rewards = self.reward(rollouts, task, scorer)
+            experience = learner.experience(rollouts, rewards.total, ref_prompts)
+        for _ in range(learner.inner_steps):
+            with self._clock("update"):
+                loss, entropy = learner.grpo_loss(experience)
+                total = loss.loss + extra_loss()
+                if learner.anchor:
+                    total = total + learner.anchor * self._labelled_loss(learner, labelled)
+                grad_norm = self._optimise(learner, total)
+        rewards_PG = rewards.total[rollouts.row_of]
+        weight_N = rollouts.counts / rollouts.counts.sum()
+        std_P = rewards_PG.std(dim=1)
+        return {
+            "reward": float(rewards_PG.mean()),
+            "reward_std": float(std_P.mean()),
+            "zero_variance_groups": float((std_P == 0).float().mean()),
+            "unique_share": len(rollouts.completions) / rollouts.row_of.numel(),
+            "completion_length": float((rollouts.mask.sum(1) * weight_N).sum()),
+            "truncated_share": float((~rollouts.finished * weight_N).sum()),
+            "loss": float(total.detach()),
+            "kl": float(loss.kl),
+            "clip_fraction": float(loss.clip_fraction),
+            "entropy": float(entropy),
+            "grad_norm": grad_norm,
+            **{f"reward_{name}": float((part * weight_N).sum()) for name, part in rewards.parts.items()},
+            "sequence_logp": float((rewards.parts.get("sequence_logp", rewards.total) * weight_N).sum()),
+        }
+
+    def _latent_actions(self, pairs: Sequence[tuple[Ids, Ids]]) -> list[Ids]:
+        """z ~ Q(. | x, y) from the current IDM."""
+        prompts = [self.idm.prompt(self.codec.prompts, x, y) for x, y in pairs]
+        seeds = self._seeds("latent", len(pairs)) if self.latent == "sample" else None
+        return self.idm.answer(prompts, seeds, self.frozen(self.idm))
+
+    def _scoring_task(
+        self,
+        rollouts: Rollouts,
+        transitions: Sequence[Transition],
+        heads: Sequence[int],
+        targets: Sequence[Ids],
+        prompt: Callable[[int, Ids], Ids],
+        text: Callable[[int, Ids], str | None],
+    ) -> ScoringTask:
+        """The scorer's own training prompt with each completion in place, cut where a group's texts part."""
+        groups = rollouts.prompt_of.tolist()
+        eos = (self.codec.prompts.eos,)
+        prompts = [prompt(p, completion) for p, completion in zip(groups, rollouts.completions, strict=True)]
+        shared = {p: prompts[n][: heads[p]] for n, p in enumerate(groups)}
+        return ScoringTask(
+            prompts=tuple(shared[p] for p in range(len(transitions))),
+            rows=tuple(prompts[n][heads[p] :] + targets[p] + eos for n, p in enumerate(groups)),
+            scored=tuple(len(targets[p]) + 1 for p in groups),
+            transitions=tuple(transitions),
+            text=lambda n: text(groups[n], rollouts.completions[n]),
+        )
+
+    def _labelled_loss(self, role: GRPOMixin, transitions: Sequence[Transition]) -> Tensor:
+        """The supervised loss of a role; with the state-only prior, the IDM learns that too."""
+        layout = self.codec.prompts
+        codes = [self.codec.encode(t) for t in transitions]
+        zs = [code.z for code in codes if code.z is not None]
+        if len(zs) < len(codes):
+            raise InputError("supervised training needs labelled transitions, found one without an action")
+        if role is self.fwm:
+            prompts = [self.fwm.prompt(layout, code.x, z) for code, z in zip(codes, zs, strict=True)]
+            return role.sft_loss(prompts, [code.y for code in codes])
+        loss = role.sft_loss([self.idm.prompt(layout, code.x, code.y) for code in codes], zs)
+        if self.idm.prior == "state":
+            loss = (loss + role.sft_loss([layout.prior(code.x) for code in codes], zs)) / 2
+        return loss
+
+    def _optimise(self, role: GRPOMixin, loss: Tensor) -> float:
+        """One step of the role's optimiser. Returns the gradient's norm before clipping."""
+        loop: Any = self.trainer.fit_loop
+        optimizers: Any = self.optimizers()
+        optimizer = optimizers[(self.fwm, self.idm).index(role)]
+        peak = loop.stage.learning_rate or role.learning_rate
+        factor = learning_rate_factor(self._update_index, loop.updates, self.lr_warmup, self.lr_schedule)
+        for group in optimizer.param_groups:
+            group["lr"] = peak * factor
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        norm = torch.nn.utils.clip_grad_norm_(role.policy.parameters(), self.gradient_clip)
+        if not torch.isfinite(norm):
+            raise FloatingPointError(
+                f"{loop.current.name} update {self._update_index}: loss {float(loss):g} with gradient norm "
+                f"{float(norm):g}; lower model.{role.role}.learning_rate, or use a wider dtype"
+            )
+        optimizer.step()
+        return float(norm)
+
+    def _seeds(self, purpose: str, count: int) -> list[int]:
+        """One seed per prompt, from the position in the run alone: a resumed run draws the same."""
+        loop: Any = self.trainer.fit_loop
+        place = (self.seed, loop.index, self._update_index, self.global_rank, purpose)
+        return [int.from_bytes(blake2b(repr((*place, i)).encode(), digest_size=6).digest()) for i in range(count)]
+
+    @contextmanager
+    def _clock(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self._clocks[name] += time.perf_counter() - started
+
+    def _tokens(self) -> tuple[int, int]:
+        policies = [policy for role in (self.fwm, self.idm) for policy in (role.policy, role.reference)]
+        return sum(p.tokens for p in policies), sum(p.gradient_tokens for p in policies)

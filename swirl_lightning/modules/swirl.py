@@ -1,0 +1,183 @@
+"""SWIRL (arXiv:2602.06130): a Forward World Model and an Inverse Dynamics Model that teach each other."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from swirl_lightning import __version__
+from swirl_lightning.codecs import Layout, StateForm, TextCodec, indent
+from swirl_lightning.models import BaseModel, Policy, Weights
+from swirl_lightning.modules.evaluation import Evaluation, Prediction
+from swirl_lightning.modules.fwm import ForwardWorldModel
+from swirl_lightning.modules.idm import InverseDynamicsModel
+from swirl_lightning.modules.phases import PhaseSteps
+from swirl_lightning.modules.random_state import get_random_state, set_random_state
+from swirl_lightning.rewards import LikelihoodReward, Reward
+from swirl_lightning.types import InputError, Transition
+
+
+class SWIRL(PhaseSteps):
+    """A Forward World Model and an Inverse Dynamics Model that teach each other.
+
+    Args:
+        base: the language model under both.
+        fwm: the Forward World Model's options.
+        idm: the Inverse Dynamics Model's options.
+        reward: how the frozen role judges the other's completions.
+        layout: the words around states and actions.
+        state_form: what the FWM writes: the ``full`` next state, or ``delta``, a lossless edit of the state.
+        max_tokens: longest prompt and completion together; longer transitions are refused, never cut.
+        shared_weights: one weight set for both roles (theta = phi): less memory, less stable.
+        latent: the action of a VIM prompt: a ``sample`` from the current IDM, or its ``greedy`` choice.
+        bootstrap: weight of a supervised loss on (x, that action) -> true y beside GRPO in the VIM phase.
+        lr_schedule: shape of the learning rate over a stage, after the warm-up.
+        lr_warmup: updates of linear warm-up at the start of every stage.
+        weight_decay: of AdamW.
+        gradient_clip: largest norm of a gradient.
+        seed: of sampling.
+    """
+
+    def __init__(
+        self,
+        base: BaseModel,
+        fwm: ForwardWorldModel,
+        idm: InverseDynamicsModel,
+        reward: Reward | None = None,
+        layout: Layout | None = None,
+        state_form: StateForm = "delta",
+        max_tokens: int = 1024,
+        shared_weights: bool = False,
+        latent: Literal["sample", "greedy"] = "sample",
+        bootstrap: float = 0.0,
+        lr_schedule: Literal["constant", "cosine"] = "cosine",
+        lr_warmup: int = 10,
+        weight_decay: float = 0.0,
+        gradient_clip: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.base = base
+        self.fwm = fwm
+        self.idm = idm
+        self.reward: Reward = reward or LikelihoodReward()
+        self.layout = layout or Layout()
+        self.state_form: StateForm = state_form
+        self.max_tokens = max_tokens
+        self.shared_weights = shared_weights
+        self.latent = latent
+        self.bootstrap = bootstrap
+        self.lr_schedule: Literal["constant", "cosine"] = lr_schedule
+        self.lr_warmup = lr_warmup
+        self.weight_decay = weight_decay
+        self.gradient_clip = gradient_clip
+        self.seed = seed
+        self.results: dict[str, dict[str, float]] = {}
+        self.predictions: list[tuple[Transition, Prediction]] = []
+        self._random_state: dict[str, Any] | None = None
+
+    def setup(self, stage: str) -> None:
+        """Build tokenizer, codec and weights; the tokenizer may be trained on the run's own training texts."""
+        if hasattr(self, "weights"):
+            return
+        corpus = map(indent, self.trainer.datamodule.corpus())  # type: ignore[attr-defined]
+        self._set_tokenizer(self.base.tokenizer(corpus, self.layout.markers))
+        own = ("shared", "shared") if self.shared_weights else ("fwm", "idm")
+        names = dict.fromkeys((*own, *(f"{name}_ref" for name in own)))
+        self.weights: Weights = self.base.weights(self.codec.tokenizer, names)
+        for role, name in zip((self.fwm, self.idm), own, strict=True):
+            role.policy = Policy(self.weights, name, self.codec.prompts.eos)
+            role.reference = Policy(self.weights, f"{name}_ref", self.codec.prompts.eos)
+        self.evaluations = torch.nn.ModuleDict({name: Evaluation() for name in ("test", "validation")})
+
+    def _set_tokenizer(self, tokenizer: Any) -> None:
+        self.codec = TextCodec(tokenizer, self.layout, self.state_form, self.max_tokens)
+
+    def on_fit_start(self) -> None:
+        """Encode all data once, so that a row that cannot be used is reported before any training."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        for split in (data.labelled, data.state_only, data.validation, data.test):
+            self.codec.encode_all(split)
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """One AdamW per role, on parameters that never change."""
+        return [
+            torch.optim.AdamW(role.policy.parameters(), role.learning_rate, weight_decay=self.weight_decay)
+            for role in (self.fwm, self.idm)
+        ]
+
+    # ---- evaluation
+
+    def validation_step(self, batch: list[Transition], batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Evaluate one batch of the split that ``dataloader_idx`` stands for."""
+        split = self._splits()[dataloader_idx]
+        predictions = self._evaluation(split).update(self, batch)
+        if split == "test":
+            self.predictions += zip(batch, predictions, strict=True)
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the predictions of the evaluation before."""
+        self.predictions = []
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the metrics of every split and keep them in ``results``."""
+        self.results = {split: self._evaluation(split).compute() for split in self._splits()}
+        for split, metrics in self.results.items():
+            self.log_dict({f"{split}/{name}": value for name, value in metrics.items()}, rank_zero_only=True)
+
+    test_step = validation_step
+    on_test_epoch_start = on_validation_epoch_start
+    on_test_epoch_end = on_validation_epoch_end
+
+    def predict_step(self, batch: list[Transition], batch_idx: int) -> list[Prediction]:
+        """What both roles say of the batch."""
+        return self.evaluations["test"].update(self, batch)  # type: ignore[operator]
+
+    def _splits(self) -> tuple[str, ...]:
+        """The splits that are being evaluated, in the order of their loaders."""
+        return {"fit": ("test", "validation"), "validate": ("validation",)}.get(str(self.trainer.state.fn.value), ("test",))  # type: ignore[union-attr]
+
+    def _evaluation(self, split: str) -> Evaluation:
+        evaluation = self.evaluations[split]
+        assert isinstance(evaluation, Evaluation)
+        return evaluation
+
+    # ---- checkpoints
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """The weight sets alone; a frozen base is not saved."""
+        return self.weights.tensors()
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        """Put saved weight sets back.
+
+        Raises:
+            InputError: if they do not fit this model.
+        """
+        self.weights.load_tensors(state_dict)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what Lightning leaves out: random states, and a tokenizer that was trained."""
+        checkpoint["swirl"] = {
+            "version": __version__,
+            "random_state": get_random_state(),
+            "tokenizer": self.codec.tokenizer.backend_tokenizer.to_str() if self.base.trains_tokenizer else None,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the tokenizer now, and the random states when training starts."""
+        if "swirl" not in checkpoint:
+            raise InputError("checkpoint: not written by swirl-lightning (it has no 'swirl' entry)")
+        saved = checkpoint["swirl"]
+        self._random_state = saved["random_state"]
+        if self.base.trains_tokenizer:
+            self._set_tokenizer(self.base.restore_tokenizer(saved["tokenizer"]))
+
+    def on_train_start(self) -> None:
+        """Continue the random streams of a resumed run."""
+        if self._random_state is not None:
+            set_random_state(self._random_state)
+            self._random_state = None

@@ -1,0 +1,77 @@
+"""What a reward sees and returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from swirl_lightning.models import Policy
+from swirl_lightning.types import Ids, Rollouts, Transition
+
+
+@dataclass(frozen=True)
+class ScoringTask:
+    """What the frozen scorer is asked about N rollout rows; everything up to the rows is shared by a group.
+
+    Args:
+        prompts: the ids that a group's texts share. P entries.
+        rows: what follows: the completion, what the layout puts after it, and the target. N entries.
+        scored: length of each target, end token included. N entries.
+        transitions: what each group started from; its action is None. P entries.
+        text: the completion of row n as text; None where it is malformed.
+    """
+
+    prompts: tuple[Ids, ...]
+    rows: tuple[Ids, ...]
+    scored: tuple[int, ...]
+    transitions: tuple[Transition, ...]
+    text: Callable[[int], str | None]
+
+
+class Rewards(NamedTuple):
+    """Rewards of the N rows.
+
+    Args:
+        total: the reward that GRPO maximises. [N]
+        parts: named terms, logged beside the total. Each [N]
+    """
+
+    total: Tensor
+    parts: Mapping[str, Tensor] = {}
+
+
+class Reward(Protocol):
+    """A reward is any callable of this form; name its class under ``model.reward``."""
+
+    def __call__(self, rollouts: Rollouts, task: ScoringTask, scorer: Policy) -> Rewards:
+        """Score each distinct completion."""
+        ...
+
+
+@dataclass
+class WeightedSum:
+    """The weighted sum of several rewards; each of them is logged.
+
+    Args:
+        rewards: the terms.
+        weights: their weights, one each.
+    """
+
+    rewards: list[Reward]
+    weights: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if len(self.weights) != len(self.rewards):
+            raise ValueError(f"WeightedSum: {len(self.rewards)} rewards but {len(self.weights)} weights")
+
+    def __call__(self, rollouts: Rollouts, task: ScoringTask, scorer: Policy) -> Rewards:  # noqa: D102
+        results = [reward(rollouts, task, scorer) for reward in self.rewards]
+        parts: dict[str, Tensor] = {}
+        for reward, result in zip(self.rewards, results, strict=True):
+            parts |= {type(reward).__name__: result.total, **result.parts}
+        total = sum(weight * result.total for weight, result in zip(self.weights, results, strict=True))
+        assert isinstance(total, Tensor)
+        return Rewards(total, parts)

@@ -1,0 +1,105 @@
+"""The Trainer that runs a schedule of phases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+
+from swirl_lightning.callbacks import PhaseCheckpoint, PhaseFreeze, PhaseProgress, PhaseStart, RunRecorder
+from swirl_lightning.loops import AlternatingLoop, expand_schedule
+from swirl_lightning.types import Stage
+
+CALLBACKS = (PhaseStart, PhaseFreeze, RunRecorder, PhaseCheckpoint)
+
+
+class SwirlTrainer(L.Trainer):
+    """A Lightning Trainer whose fit loop alternates the phases of SWIRL.
+
+    Every run has a numbered folder of its own, ``<default_root_dir>/version_<n>``.
+
+    Args:
+        warmup: stages that run once, first.
+        iteration: the stages of one iteration.
+        iterations: how often they are repeated.
+        default_root_dir: where run folders are made.
+        run_version: number of the run's folder; null takes the next free one.
+        logger: any Lightning logger; true is TensorBoard in the run's folder.
+        callbacks: more callbacks; those the method needs are added where they are missing.
+        enable_progress_bar: show phase, update, reward and time left.
+        log_every_n_steps: updates between two rows of the logger.
+        kwargs: all other arguments of Lightning's Trainer.
+    """
+
+    def __init__(
+        self,
+        warmup: Sequence[Stage] = (Stage("sft"),),
+        iteration: Sequence[Stage] = (Stage("vim"), Stage("elbo")),
+        iterations: int = 1,
+        *,
+        default_root_dir: str = "runs",
+        run_version: int | None = None,
+        logger: Logger | bool = True,
+        callbacks: list[L.Callback] | None = None,
+        enable_progress_bar: bool = True,
+        log_every_n_steps: int = 10,
+        **kwargs: Any,
+    ) -> None:
+        root = Path(default_root_dir)
+        self.run_version = next_version(root) if run_version is None else run_version
+        self.run_dir = root / f"version_{self.run_version}"
+        self.run_config: dict[str, Any] = {}
+        if logger is True:
+            logger = TensorBoardLogger(str(root), name="", version=self.run_version)
+        callbacks = list(callbacks or [])
+        callbacks += [kind() for kind in CALLBACKS if not any(isinstance(c, kind) for c in callbacks)]
+        # the recorder closes a phase before the checkpoint that follows it is written
+        callbacks.sort(key=lambda c: next((i for i, kind in enumerate(CALLBACKS) if isinstance(c, kind)), -1))
+        if enable_progress_bar and not any(isinstance(c, ProgressBar) for c in callbacks):
+            callbacks.append(PhaseProgress())
+        # what the schedule and the modules decide is fixed here, and thereby no option of the command line
+        super().__init__(
+            default_root_dir=str(root),
+            logger=logger,
+            callbacks=callbacks,
+            enable_progress_bar=enable_progress_bar,
+            log_every_n_steps=log_every_n_steps,
+            max_epochs=-1,
+            min_epochs=None,
+            max_steps=-1,
+            min_steps=None,
+            max_time=None,
+            accumulate_grad_batches=1,
+            gradient_clip_val=None,
+            gradient_clip_algorithm=None,
+            limit_train_batches=None,
+            overfit_batches=0.0,
+            val_check_interval=None,
+            check_val_every_n_epoch=1,
+            reload_dataloaders_every_n_epochs=0,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            enable_model_summary=False,
+            **kwargs,
+        )
+        self.fit_loop = AlternatingLoop(self, expand_schedule(warmup, iteration, iterations))
+
+    @property
+    def log_dir(self) -> str | None:
+        """The run's folder, whatever the logger."""
+        return str(self.run_dir)
+
+
+def versions_of(root: Path) -> list[int]:
+    """Numbers of the run folders under ``root``, in order."""
+    names = [path.name.removeprefix("version_") for path in root.glob("version_*") if path.is_dir()]
+    return sorted(int(name) for name in names if name.isdigit())
+
+
+def next_version(root: Path) -> int:
+    """The first number above all used ones."""
+    return max(versions_of(root), default=-1) + 1
