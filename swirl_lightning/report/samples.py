@@ -55,10 +55,13 @@ def line_diff(truth: str, answer: str) -> str:
 
 
 def _stages(samples: list[Row], comparison: Comparison) -> list[str]:
-    """The stages that the table compares, where they were sampled; else the first and the last that were."""
-    sampled = list(dict.fromkeys(row["stage"] for row in samples))
-    wanted = [name for name in (comparison.before, comparison.after) if name is not None and name in sampled]
-    return wanted or list(dict.fromkeys([*sampled[:1], *sampled[-1:]]))
+    """The two stages that the table compares; the first or the last sampled one stands in for one not sampled."""
+    sampled: list[str] = list(dict.fromkeys(row["stage"] for row in samples))
+    if not sampled:
+        return []
+    first = comparison.before if comparison.before in sampled else sampled[0]
+    last = comparison.after if comparison.after in sampled else sampled[-1]
+    return [name for name in dict.fromkeys((first, last)) if name is not None]
 
 
 def _card(title: str, answers: list[Row], *, unfold: bool) -> str:

@@ -1,4 +1,4 @@
-"""Small charts as inline SVG: no script, no font, colours from the page's style sheet, well-formed XML."""
+"""Small charts as inline SVG: no script, no font; colours from the page's style sheet, well-formed XML."""
 
 from __future__ import annotations
 
@@ -73,13 +73,13 @@ def line_chart(name: str, lines: Sequence[Line], bands: Sequence[Band], *, from_
         return TOP + (ticks[-1] - y) / (ticks[-1] - ticks[0]) * (HEIGHT - TOP - BOTTOM)
 
     parts = [f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(name)}">']
-    for band in bands:
+    for band, label in zip(bands, _labels(bands, (WIDTH - LEFT - RIGHT) / (end - start)), strict=True):
         left, width = at_x(band.start), at_x(band.end) - at_x(band.start)
         parts.append(
             f'<rect class="band {escape(band.style)}" x="{left:.1f}" y="{TOP}" width="{max(width - 1, 0.5):.1f}" '
             f'height="{HEIGHT - TOP - BOTTOM}"><title>{escape(band.label)}</title></rect>'
         )
-        if label := _fitting(band.label, width):
+        if label:
             parts.append(f'<text class="stage" x="{left + width / 2:.1f}" y="{HEIGHT - 7}">{escape(label)}</text>')
     decimals = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9))
     for tick in ticks:
@@ -136,7 +136,13 @@ def _tick_label(tick: float, decimals: int) -> str:
     return f"{tick:.{decimals}f}" if abs(tick) < 1e5 and decimals < 5 else f"{tick:.1e}"
 
 
-def _fitting(label: str, width: float) -> str:
-    """The label if there is room for it, else its first letter and number ("v2"), else nothing."""
-    short = label[:1] + "".join(letter for letter in label if letter.isdigit())
-    return next((text for text in (label, short) if len(text) * LETTER <= width), "")
+def _labels(bands: Sequence[Band], scale: float) -> list[str]:
+    """The bands' labels if all have room, else their first letters and numbers ("v2"), else nothing where none has."""
+
+    def fits(label: str, band: Band) -> bool:
+        return len(label) * LETTER <= (band.end - band.start) * scale
+
+    if all(fits(band.label, band) for band in bands):
+        return [band.label for band in bands]
+    short = [band.label[:1] + "".join(letter for letter in band.label if letter.isdigit()) for band in bands]
+    return [label if fits(label, band) else "" for label, band in zip(short, bands, strict=True)]

@@ -30,7 +30,7 @@ def results():
 @pytest.fixture
 def history():
     rows = [{"stage": "warmup", "update": i, "fwm/loss": 2.0 - i / 10, "idm/loss": 1.0} for i in range(4)]
-    shares = {"share_generation": 0.5, "share_scoring": 0.25, "share_update": 0.25}
+    shares = {"share_generation": 0.5, "share_scoring": 0.25, "share_update": 0.15}
     for name in ("vim-1", "elbo-1"):
         rows += [
             {"stage": name, "update": i, "reward": -1 + i / 9, "reward_std": 0.2, "kl": 0.1, **shares} for i in range(9)

@@ -108,7 +108,7 @@ def test_time_is_split_by_its_shares(write, results, history):
     body = tree(page(write(results, history)))
     bar = next(svg for svg in body.iter("svg") if svg.get("aria-label").startswith("generation 50%"))
     widths = [float(rect.get("width")) for rect in bar]
-    assert widths == pytest.approx([50, 25, 25, 0])  # vim-1, the longest stage
+    assert widths == pytest.approx([50, 25, 15, 10])  # vim-1, the longest stage
 
 
 def test_samples_show_before_and_after_with_the_truth(write, results, samples):
@@ -118,6 +118,13 @@ def test_samples_show_before_and_after_with_the_truth(write, results, samples):
     rows = [(span.get("class"), words(span)) for span in card.iter("span") if span.get("class", "").startswith("row")]
     assert ("row new", " cup carried") in rows
     assert rows[-3:] == [("row missing", "-cup carried"), ("row extra", "+cup eaten"), ("row ", " lamp on desk")]
+
+
+def test_the_last_sampled_stage_stands_in_for_one_not_sampled(write, results, samples):
+    samples[1]["stage"] = "vim-1"
+    text = page(write(results, None, samples))
+    assert "Action after warmup" in text
+    assert "Action after vim-1" in text
 
 
 def test_long_equal_runs_are_folded():

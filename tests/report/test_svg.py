@@ -20,6 +20,15 @@ def test_a_chart_is_well_formed_and_keeps_its_names():
     assert [dot.findtext("title") for dot in svg.findall("circle")] == ["1.000", "2.000"]
 
 
+@pytest.mark.parametrize(
+    ("ends", "labels"), [((50, 100), ["vim-1", "elbo-12"]), ((95, 100), ["v1"]), ((93, 100), ["v1", "e12"])]
+)
+def test_labels_shorten_together_and_vanish_where_there_is_no_room(ends, labels):
+    bands = [Band("vim-1", 0, ends[0], "vim"), Band("elbo-12", *ends, "elbo")]
+    svg = ET.fromstring(line_chart("a", [Line((Point(1, 1),), "fwm")], bands, from_zero=True))
+    assert [text.text for text in svg.findall("text") if text.get("class") == "stage"] == labels
+
+
 def test_higher_values_stand_higher_and_in_their_band():
     low, high = chart(Point(5, 1.0), Point(15, 2.0)).findall("circle")
     assert float(low.get("cy")) > float(high.get("cy"))
