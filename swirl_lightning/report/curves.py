@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import NamedTuple, get_args
 
 from swirl_lightning.report.escape import escape
-from swirl_lightning.report.gains import LABELS, duration, fixed, label_of
+from swirl_lightning.report.gains import duration, fixed, label_of, rank
 from swirl_lightning.report.run import Row, Run, number
 from swirl_lightning.report.svg import Band, Line, Point, line_chart, stacked_bar
 from swirl_lightning.types import Phase
@@ -48,7 +48,7 @@ def metric_charts(results: Row) -> str:
     """One chart a held-out metric: both roles, test solid and validation dashed, a point a stage."""
     stages = [stage for stage in results["stages"] if stage.get("metrics") or stage.get("validation")]
     keys = {key for stage in stages for split in ("metrics", "validation") for key in stage.get(split) or {}}
-    metrics = sorted({key.partition("/")[2] for key in keys}, key=lambda m: (m not in LABELS, [*LABELS, m].index(m)))
+    metrics = sorted({key.partition("/")[2] for key in keys}, key=rank)
     bands = [Band(stage["stage"], i, i + 1, phase_of(stage["stage"], results)) for i, stage in enumerate(stages)]
     figures = []
     for metric in metrics:

@@ -129,7 +129,12 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
-def _order(key: str) -> tuple[str, int, str]:
-    role, _, metric = key.partition("/")
+def rank(metric: str) -> tuple[int, str]:
+    """Sort key of a metric's name: the known ones in the order of ``LABELS``, then the others by name."""
     known = list(LABELS)
-    return role, known.index(metric) if metric in known else len(known), metric
+    return known.index(metric) if metric in known else len(known), metric
+
+
+def _order(key: str) -> tuple[str, tuple[int, str]]:
+    role, _, metric = key.partition("/")
+    return role, rank(metric)

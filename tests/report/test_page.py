@@ -75,6 +75,13 @@ def test_the_same_run_gives_the_same_bytes(write, results, history, samples):
     assert write_report(folder).read_bytes() == first
 
 
+def test_unknown_metrics_come_last_by_name(write, results):
+    results["stages"][-1]["metrics"] |= {f"fwm/{name}": 0.5 for name in "zbyacx"}
+    body = tree(page(write(results)))
+    captions = [words(caption.find("b")) for caption in body.iter("figcaption")]
+    assert captions == ["exact match", "log-prob, nats/token", "unique actions", *"abcxyz"]
+
+
 @pytest.mark.parametrize("finished", [0, 1, 2, 3])
 def test_an_unfinished_run_is_shown_as_far_as_it_went(write, results, history, finished):
     results["stages"] = results["stages"][:finished]
