@@ -1,0 +1,1 @@
+"""Where transitions come from: data modules, the log format, splits and collectors."""

@@ -1,0 +1,173 @@
+"""The data module that every environment extends: it says only where its four splits come from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import lightning as L
+
+from swirl_lightning.environments.loaders import EvalLoader, PhaseLoader
+from swirl_lightning.environments.rows import drop_actions
+from swirl_lightning.environments.splits import Split, kind, take_turns
+from swirl_lightning.types import InputError, Phase, Stage, Transition
+
+POOLS: dict[Phase, tuple[Split, ...]] = {
+    "pretrain": ("labelled", "state_only"),
+    "sft": ("labelled",),
+    "bootstrap": ("state_only",),
+    "vim": ("state_only",),
+    "elbo": ("state_only",),
+}
+ANCHORED: tuple[Phase, ...] = ("bootstrap", "vim", "elbo")
+
+
+class TransitionDataModule(L.LightningDataModule, ABC):
+    """Transitions in four splits, and the loaders of each phase.
+
+    An environment extends it with one method, ``load``. After ``setup`` the attributes ``labelled``, ``state_only``,
+    ``validation`` and ``test`` hold lists of transitions; those of ``state_only`` never have an action.
+
+    Args:
+        batch_size: transitions per update and rank, where the stage does not say otherwise.
+        eval_batch_size: transitions per batch in evaluation.
+        num_labels: use only so many labelled transitions, chosen by the seed; more labels add to fewer.
+        cover: let the kinds of action (its first word) take turns in that choice, so that all are covered: a kind that
+            the IDM never samples cannot be rewarded.
+        eval_limit: evaluate on at most so many transitions of a split, spread over its episodes; always the same ones.
+        seed: of the chosen labels, the order of the batches and, where the data comes unsplit, the splits.
+    """
+
+    def __init__(
+        self,
+        batch_size: int = 16,
+        eval_batch_size: int = 64,
+        num_labels: int | None = None,
+        cover: bool = True,
+        eval_limit: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        sizes = {"batch_size": batch_size, "eval_batch_size": eval_batch_size}
+        for name, value in (sizes | {"num_labels": num_labels, "eval_limit": eval_limit}).items():
+            if value is not None and value < 1:
+                raise InputError(f"data.{name}: found {value}, expected at least 1")
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.num_labels = num_labels
+        self.cover = cover
+        self.eval_limit = eval_limit
+        self.seed = seed
+        self.labelled: list[Transition] = []
+        self.state_only: list[Transition] = []
+        self.validation: list[Transition] = []
+        self.test: list[Transition] = []
+
+    @abstractmethod
+    def load(self, split: Split) -> list[Transition]:
+        """All transitions of a split. Those of ``state_only`` need no action; all others must have one."""
+
+    def setup(self, stage: str = "fit") -> None:
+        """Load the four splits, once.
+
+        Raises:
+            InputError: an action is missing, or there are fewer labelled transitions than ``num_labels``.
+        """
+        if self.labelled:
+            return
+        # The door: past this line no action of the state-only half exists.
+        self.state_only = drop_actions(self.load("state_only"), "data")
+        self.validation = self._limit(self._with_actions("validation"))
+        self.test = self._limit(self._with_actions("test"))
+        self.labelled = self._choose(self._with_actions("labelled"))
+
+    def corpus(self) -> Iterator[str]:
+        """The texts that a tokenizer may be trained on: training states and the chosen actions, nothing held out."""
+        self.setup()
+        for transition in self.labelled + self.state_only:
+            yield transition.state
+            yield transition.next_state
+            if transition.action is not None:
+                yield transition.action
+
+    def train_dataloader(self) -> PhaseLoader:
+        """The batches of the stage that the trainer's fit loop is in."""
+        loop: Any = self._trainer.fit_loop
+        stage: Stage = loop.stage
+        pairs = [transition for split in POOLS[stage.phase] for transition in self._pool(split, stage.phase)]
+        if stage.phase == "pretrain":
+            pairs = [replace(transition, action=None) for transition in pairs]
+        size = stage.batch_size or self.batch_size
+        anchored = stage.phase in ANCHORED
+        return PhaseLoader(
+            pairs,
+            self._pool("labelled", stage.phase) if anchored else [],
+            batch_size=size,
+            updates=stage.updates,
+            seed=(self.seed, loop.index),
+            anchor_size=size if anchored else 0,
+            rank=self._trainer.global_rank,
+            world_size=self._trainer.world_size,
+        )
+
+    def val_dataloader(self) -> list[EvalLoader]:
+        """Test and validation, both after each phase of a fit; only validation under ``trainer.validate``."""
+        validation = self._eval_loader(self.validation)
+        return [validation] if self._trainer.state.fn == "validate" else [self._eval_loader(self.test), validation]
+
+    def test_dataloader(self) -> EvalLoader:
+        """The test split."""
+        return self._eval_loader(self.test)
+
+    def predict_dataloader(self) -> EvalLoader:
+        """The test split."""
+        return self._eval_loader(self.test)
+
+    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
+        """Hand the batch on: transitions are text, and Lightning refuses frozen dataclasses."""
+        return batch
+
+    @property
+    def _trainer(self) -> L.Trainer:
+        if self.trainer is None:
+            raise RuntimeError("the loaders need a trainer: pass the data module to trainer.fit, validate or test")
+        return self.trainer
+
+    def _eval_loader(self, transitions: list[Transition]) -> EvalLoader:
+        return EvalLoader(transitions, self.eval_batch_size, self._trainer.global_rank, self._trainer.world_size)
+
+    def _with_actions(self, split: Split) -> list[Transition]:
+        transitions = self.load(split)
+        for t in transitions:
+            if t.action is None or not t.action.strip():
+                raise InputError(
+                    f"data: {split}: episode {t.episode!r}, step {t.step}: found no action, expected one: "
+                    "only state_only transitions may come without; add it, or move the episode to state_only"
+                )
+        return transitions
+
+    def _choose(self, labelled: list[Transition]) -> list[Transition]:
+        if self.num_labels is None:
+            return labelled
+        if self.num_labels > len(labelled):
+            raise InputError(
+                f"data.num_labels: found {self.num_labels}, expected at most {len(labelled)}, the number of labelled "
+                "transitions; lower it, or set it to null to use all"
+            )
+        order = take_turns(labelled, kind if self.cover else lambda _: "", f"{self.seed}/labels")
+        return order[: self.num_labels]
+
+    def _limit(self, held_out: list[Transition]) -> list[Transition]:
+        if self.eval_limit is None:
+            return held_out
+        # Not by self.seed: runs that differ in their seed are measured on the same transitions.
+        chosen = take_turns(held_out, lambda t: t.episode, "evaluation")[: self.eval_limit]
+        return sorted(chosen, key=lambda t: (t.episode, t.step))
+
+    def _pool(self, split: Split, phase: Phase) -> list[Transition]:
+        pool: list[Transition] = getattr(self, split)
+        if not pool:
+            raise InputError(f"data: the split {split!r} is empty, but the phase {phase!r} needs it; add transitions")
+        return pool

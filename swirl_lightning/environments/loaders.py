@@ -1,0 +1,114 @@
+"""What feeds the loops: batches that are a pure function of seed, update and rank, and plain slices for evaluation.
+
+Both are sized iterables and no ``DataLoader``: transitions are in memory, and Lightning then injects no sampler.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+import torch
+
+from swirl_lightning.types import Batch, Transition
+
+Seed = int | tuple[int, ...]
+
+
+class PhaseLoader:
+    """The batches of one phase, from an endless stream of seeded permutations. It can stop and go on anywhere.
+
+    Every batch is full: one may straddle two permutations. Over the ranks an update takes the next
+    ``batch_size * world_size`` items, whatever the number of ranks.
+
+    Args:
+        pairs: the transitions of the phase, at least one.
+        labelled: where the anchor is drawn from.
+        batch_size: pairs in a batch of one rank.
+        updates: number of batches; None means one pass over the pairs.
+        seed: of the permutations.
+        anchor_size: labelled transitions that come with each batch of one rank.
+        rank: of this process.
+        world_size: number of processes.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Transition],
+        labelled: Sequence[Transition],
+        *,
+        batch_size: int,
+        updates: int | None,
+        seed: Seed,
+        anchor_size: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.pairs = pairs
+        self.labelled = labelled
+        self.batch_size = batch_size
+        self.anchor_size = anchor_size
+        self.updates = -(-len(pairs) // (batch_size * world_size)) if updates is None else updates
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.position = 0
+
+    def __len__(self) -> int:
+        return self.updates
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Goes on from the position, and keeps it."""
+        while self.position < self.updates:
+            chunk = self.position * self.world_size + self.rank
+            self.position += 1  # before the yield: a checkpoint is taken while the consumer holds the batch
+            pairs = _draw(self.pairs, (self.seed, "pairs"), chunk, self.batch_size)
+            yield Batch(pairs, _draw(self.labelled, (self.seed, "anchor"), chunk, self.anchor_size))
+
+    def state_dict(self) -> dict[str, int]:
+        """The number of batches already given out."""
+        return {"position": self.position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on after the batches already given out."""
+        self.position = state["position"]
+
+
+class EvalLoader:
+    """This rank's share of the transitions, in order, in lists. Nothing is padded or repeated.
+
+    Args:
+        transitions: of all ranks.
+        batch_size: longest list.
+        rank: of this process.
+        world_size: number of processes.
+    """
+
+    def __init__(self, transitions: Sequence[Transition], batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+        self.transitions = transitions[rank::world_size]
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.transitions) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[Transition]]:
+        for start in range(0, len(self.transitions), self.batch_size):
+            yield list(self.transitions[start : start + self.batch_size])
+
+
+def _draw(pool: Sequence[Transition], seed: tuple[object, ...], chunk: int, size: int) -> list[Transition]:
+    """The chunk-th run of ``size`` items in the endless stream of permutations of the pool."""
+    drawn: list[Transition] = []
+    while len(drawn) < size:
+        epoch, offset = divmod(chunk * size + len(drawn), len(pool))
+        order = _permutation(len(pool), (*seed, epoch))
+        drawn += [pool[i] for i in order[offset : offset + size - len(drawn)]]
+    return drawn
+
+
+@lru_cache(maxsize=4)
+def _permutation(length: int, seed: tuple[object, ...]) -> list[int]:
+    digest = hashlib.sha256(repr(seed).encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+    return torch.randperm(length, generator=generator).tolist()

@@ -1,0 +1,163 @@
+"""The log format: rows ``episode, step, state, next_state, action?`` in JSONL, gzipped JSONL or Parquet."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+
+from swirl_lightning.types import InputError, Transition
+
+SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
+FIELDS = ("episode", "step", "state", "next_state")
+
+Numbered = tuple[int, Transition]
+"""A transition with its line, or its row in Parquet, counted from 1."""
+
+
+def read_rows(path: Path, *, actions: bool) -> list[Transition]:
+    """Read all rows of a file.
+
+    Args:
+        path: a file whose name ends in ``.jsonl``, ``.jsonl.gz`` or ``.parquet``.
+        actions: True requires an action in every row; False leaves every action out.
+
+    Raises:
+        InputError: the file cannot be read, or a row is malformed. Nothing is skipped.
+    """
+    rows = list(scan_rows(path))
+    return require_actions(path, rows) if actions else drop_actions([t for _, t in rows], path)
+
+
+def require_actions(path: Path, rows: Iterable[Numbered]) -> list[Transition]:
+    """The transitions of the rows, each of which must have an action."""
+    transitions = []
+    for line, transition in rows:
+        if transition.action is None:
+            raise InputError(
+                f"{path}:{line}: action: found none, expected text: only state_only rows may come without an action; "
+                "add it, or move the row to the state_only split"
+            )
+        transitions.append(transition)
+    return transitions
+
+
+def drop_actions(transitions: list[Transition], source: object) -> list[Transition]:
+    """The transitions without their actions. Warns where there were any."""
+    if dropped := sum(t.action is not None for t in transitions):
+        rank_zero_warn(f"{source}: the state-only half has {dropped} actions; they are left out and never used")
+        return [replace(t, action=None) for t in transitions]
+    return transitions
+
+
+def scan_rows(path: Path) -> Iterator[Numbered]:
+    """Read and check the rows of a file one by one; an action may be there or not."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; check the path")
+    if not path.name.endswith(SUFFIXES):
+        raise InputError(f"{path}: found the name {path.name!r}, expected one ending in {', '.join(SUFFIXES)}")
+    seen: dict[tuple[str, int], int] = {}
+    for line, row in _parquet(path) if path.suffix == ".parquet" else _json_lines(path):
+        transition = _check(f"{path}:{line}", row)
+        key = (transition.episode, transition.step)
+        if (first := seen.setdefault(key, line)) != line:
+            raise InputError(
+                f"{path}:{line}: step: found step {key[1]} of episode {key[0]!r} again (first in line {first}), "
+                "expected each step once; number the steps of an episode anew"
+            )
+        yield line, transition
+    if not seen:
+        raise InputError(f"{path}: found no rows, expected at least one transition")
+
+
+def write_split(folder: Path, name: str, transitions: list[Transition], with_actions: bool) -> dict[str, Any]:
+    """Write ``name.jsonl.gz``, the same bytes for the same transitions.
+
+    Returns:
+        The number of transitions and the sha256 of the uncompressed bytes, for ``collection.json``.
+    """
+    lines = []
+    for t in transitions:
+        row: dict[str, Any] = {field: getattr(t, field) for field in FIELDS}
+        lines.append(json.dumps(row | {"action": t.action} if with_actions else row, ensure_ascii=False) + "\n")
+    data = "".join(lines).encode()
+    with (folder / f"{name}.jsonl.gz").open("wb") as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
+        packed.write(data)
+    return {"transitions": len(lines), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    line = 0
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for line, raw in enumerate(file, start=1):
+                yield line, json.loads(raw.decode(), object_pairs_hook=_distinct)
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}:{line}: found the byte {error.object[error.start]:#04x} in column {error.start + 1}, "
+            "expected UTF-8; convert the file to UTF-8"
+        ) from error
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"{path}:{line}: found no valid JSON ({error}), expected one JSON object a line") from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(f"{path}: the gzip data ends or breaks after line {line} ({error}); copy it again") from error
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        raise json.JSONDecodeError(f"a key stands twice in {[key for key, _ in pairs]}", "", 0)
+    return row
+
+
+def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        file = pyarrow.parquet.ParquetFile(path)
+        rows = (row for batch in file.iter_batches() for row in batch.to_pylist())
+        yield from enumerate(rows, start=1)
+    except pyarrow.ArrowException as error:
+        raise InputError(f"{path}: found no readable Parquet ({error}); write the file again") from error
+
+
+def _check(where: str, row: Any) -> Transition:
+    if not isinstance(row, dict):
+        raise InputError(f"{where}: found {_show(row)}, expected a JSON object with the fields {', '.join(FIELDS)}")
+    if missing := [field for field in FIELDS if field not in row]:
+        raise InputError(f"{where}: {missing[0]}: missing; found the fields {sorted(row)}, expected {list(FIELDS)}")
+    if unknown := sorted(set(row) - {*FIELDS, "action"}):
+        raise InputError(
+            f"{where}: {unknown[0]}: unknown field; expected {', '.join(FIELDS)} and action; remove or rename it"
+        )
+    for field in ("episode", "state", "next_state"):
+        _check_text(where, field, row[field])
+    if row.get("action") is not None:
+        _check_text(where, "action", row["action"])
+    for field in ("episode", "action"):
+        if isinstance(row.get(field), str) and not row[field].strip():
+            raise InputError(f"{where}: {field}: found an empty text, expected a name; fill it in")
+    step = row["step"]
+    if type(step) is not int or step < 0:  # a bool is an int to isinstance
+        raise InputError(f"{where}: step: found {_show(step)}, expected a whole number from 0; number the steps")
+    return Transition(row["episode"], step, row["state"], row["next_state"], row.get("action"))
+
+
+def _check_text(where: str, field: str, value: Any) -> None:
+    if not isinstance(value, str):
+        raise InputError(f"{where}: {field}: found {_show(value)}, expected text; write it as a string")
+    if any("\ud800" <= char <= "\udfff" for char in value):
+        raise InputError(f"{where}: {field}: found half a surrogate pair, expected Unicode text; escape it as a pair")
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return f"{text if len(text) < 60 else text[:60] + '...'} ({type(value).__name__})"

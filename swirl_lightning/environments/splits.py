@@ -1,0 +1,70 @@
+"""How transitions are divided into splits and chosen from one, always by a seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, TypeVar
+
+from swirl_lightning.types import InputError, Transition
+
+Split = Literal["labelled", "state_only", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("labelled", "state_only", "validation", "test")
+Fractions = tuple[float, float, float, float]
+
+T = TypeVar("T")
+
+
+def kind(transition: Transition) -> str:
+    """The kind of an action: its first word. The transition must have one."""
+    assert transition.action is not None
+    return transition.action.split(maxsplit=1)[0]
+
+
+def assign_splits(keys: Iterable[str], fractions: Fractions, seed: int, unit: str) -> dict[str, Split]:
+    """Give every key a split: a seeded shuffle, cut in shares; no split stays empty.
+
+    Args:
+        keys: what is divided, each key whole: episodes, or games.
+        fractions: share of the keys in labelled, state_only, validation and test, in this order.
+        seed: of the shuffle.
+        unit: what a key is, for the messages.
+
+    Returns:
+        The split of each key, keys in sorted order.
+
+    Raises:
+        InputError: a fraction is not positive, they do not sum to 1, or there are fewer keys than splits.
+    """
+    order = sorted(set(keys))
+    if len(fractions) != len(SPLITS) or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise InputError(
+            f"fractions: found {list(fractions)}, expected 4 positive numbers that sum to 1 "
+            f"({', '.join(SPLITS)}), for example [0.4, 0.4, 0.1, 0.1]"
+        )
+    if len(order) < len(SPLITS):
+        raise InputError(
+            f"found {len(order)} {unit}(s), expected at least 4: each of the splits {', '.join(SPLITS)} "
+            f"takes a whole {unit}; add {unit}s"
+        )
+    random.Random(f"{seed}/splits").shuffle(order)
+    counts = [1] * len(SPLITS)
+    for _ in range(len(order) - len(SPLITS)):  # the next key goes to the split furthest below its share
+        counts[max(range(len(SPLITS)), key=lambda i: fractions[i] * len(order) - counts[i])] += 1
+    names = [split for split, count in zip(SPLITS, counts, strict=True) for _ in range(count)]
+    return dict(sorted(zip(order, names, strict=True)))
+
+
+def take_turns(items: Sequence[T], key: Callable[[T], str], seed: str) -> list[T]:
+    """All items in a seeded random order in which the keys take turns, so that any first n cover them evenly.
+
+    The first n are a subset of the first n + 1: learning curves over n add items and change none.
+    """
+    rng = random.Random(seed)
+    groups: dict[str, list[T]] = {}
+    for item in rng.sample(items, len(items)):
+        groups.setdefault(key(item), []).append(item)
+    queues = [groups[name] for name in sorted(groups)]
+    rng.shuffle(queues)
+    turns = range(max(map(len, queues), default=0))
+    return [queue[turn] for turn in turns for queue in queues if turn < len(queue)]

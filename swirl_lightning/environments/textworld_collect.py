@@ -1,0 +1,204 @@
+"""Collects a transition data set from generated TextWorld games, with the engine itself (arXiv 1806.11532)."""
+
+from __future__ import annotations
+
+import json
+import platform
+import random
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from swirl_lightning.environments.rows import write_split
+from swirl_lightning.environments.splits import SPLITS, Fractions, Split, assign_splits
+from swirl_lightning.types import InputError, Transition
+
+if TYPE_CHECKING:
+    from textworld.generator import Game
+    from textworld.generator.game import GameProgression
+
+RESET = 0.08  # chance of a reset before each step: an episode has about 12 steps
+
+# Entity names are drawn anew at every episode, so that a model learns what actions do and not what things are called.
+NAMES = {
+    "r": ("attic", "cellar", "kitchen"),
+    "c": ("box", "chest", "crate", "fridge", "safe"),
+    "s": ("bench", "desk", "rack", "shelf", "table"),
+    "d": ("gate", "hatch"),
+    "k": ("keycard", "latchkey", "passkey"),
+    "f": ("apple", "bread", "cheese", "pie"),
+    "o": ("book", "coin", "cup", "hat", "lamp", "rope"),
+}
+PORTABLE = ("f", "k", "o")
+IDLE = ("examine", "inventory", "look")  # commands that change nothing
+
+
+@dataclass(frozen=True)
+class World:
+    """What a TextWorld game is generated from."""
+
+    world_size: int
+    nb_objects: int
+    quest_length: int
+
+
+def collect_textworld(
+    out: Path,
+    games: int = 50,
+    steps: int = 800,
+    seed: int = 0,
+    world_size: int = 2,
+    nb_objects: int = 8,
+    quest_length: int = 3,
+    fractions: Fractions = (0.2, 0.6, 0.06, 0.14),
+) -> None:
+    """Generate TextWorld games, walk through them at random and write the transitions as a data set.
+
+    The walk draws a kind of action first, then a command of that kind. The state is what stands in the player's room,
+    closed containers opened to view, one fact a line; the next state is a function of state and action. ``go`` is
+    walked but left out of the data, as the room behind the door cannot be predicted. The same arguments and the same
+    version of TextWorld give the same data; another seed gives other games, names and walks.
+
+    Args:
+        out: the folder to write; it is made where it does not exist.
+        games: number of games.
+        steps: steps walked in each game.
+        seed: what everything random follows from.
+        world_size: rooms in a game.
+        nb_objects: objects in a game.
+        quest_length: length of the quest that a game is generated around.
+        fractions: share of the games in labelled, state_only, validation and test.
+
+    Raises:
+        InputError: TextWorld is not installed, or an argument is out of range.
+    """
+    world = World(world_size, nb_objects, quest_length)
+    for name, value in {"games": games, "steps": steps, **asdict(world)}.items():
+        if value < 1:
+            raise InputError(f"swirl collect textworld: {name}: found {value}, expected at least 1")
+    split_of = assign_splits([_game_id(game) for game in range(games)], fractions, seed, "game")
+    parts: dict[Split, list[Transition]] = {split: [] for split in SPLITS}
+    for game in range(games):
+        parts[split_of[_game_id(game)]] += play(game, steps, seed, world)
+
+    out.mkdir(parents=True, exist_ok=True)
+    arguments = {"games": games, "steps": steps, "seed": seed, **asdict(world), "fractions": list(fractions)}
+    record = {
+        "command": " ".join(
+            [f"swirl collect textworld --out {out.name}"]
+            + [f"--{name} {json.dumps(value, separators=(',', ':'))}" for name, value in arguments.items()]
+        ),
+        "arguments": arguments,
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in ("swirl-lightning", "textworld", "numpy")},
+        "games": {split: [game for game, its in split_of.items() if its == split] for split in SPLITS},
+        "held_out_seen_in_training": _share_seen(parts),
+        "files": {split: write_split(out, split, parts[split], split != "state_only") for split in SPLITS},
+    }
+    (out / "collection.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def play(game: int, steps: int, seed: int, world: World) -> list[Transition]:
+    """The distinct transitions of one walk. They depend on the arguments alone, not on other games."""
+    rng = random.Random(f"{seed}/{game}")
+    made = _make_game(rng.randrange(2**31), world)
+    return list(_walk(made, steps, rng, _game_id(game)))
+
+
+def _game_id(game: int) -> str:
+    return f"g{game:03d}"
+
+
+def _share_seen(parts: dict[Split, list[Transition]]) -> float:
+    """The share of held-out transitions that also occur in training, in another game of the same look."""
+    seen = {(t.state, t.next_state) for split in ("labelled", "state_only") for t in parts[split]}
+    held_out = [(t.state, t.next_state) for split in ("validation", "test") for t in parts[split]]
+    return round(sum(pair in seen for pair in held_out) / max(1, len(held_out)), 4)
+
+
+def _make_game(seed: int, world: World) -> Game:
+    try:
+        import textworld
+        from textworld.generator import make_game
+    except ImportError as error:
+        raise InputError(
+            "swirl collect textworld: the package textworld is not installed; pip install 'swirl-lightning[textworld]'"
+        ) from error
+    options = textworld.GameOptions()
+    options.nb_rooms, options.nb_objects, options.quest_length = world.world_size, world.nb_objects, world.quest_length
+    options.seeds = seed
+    return make_game(options)
+
+
+def _walk(game: Game, steps: int, rng: random.Random, game_id: str) -> Iterator[Transition]:
+    from textworld.generator.game import GameProgression
+
+    episode, seen = 0, set[tuple[str, str]]()
+    for step in range(steps):
+        if step == 0 or rng.random() < RESET:
+            episode += 1
+            names = _draw_names(game, rng)
+            progression = GameProgression(game, track_quests=False)
+            state = describe(progression, names)
+        commands = {
+            command: action
+            for action in progression.valid_actions
+            if not (command := action.format_command(names)).startswith(IDLE)
+        }
+        if not commands:
+            continue
+        kinds = sorted({command.split()[0] for command in commands})
+        kind = rng.choice(kinds)
+        command = rng.choice(sorted(command for command in commands if command.split()[0] == kind))
+        progression.update(commands[command])
+        before, state = state, describe(progression, names)
+        if kind != "go" and before != state and (before, command) not in seen:
+            seen.add((before, command))
+            yield Transition(f"{game_id}-{episode:03d}", step, before, state, command)
+
+
+def _draw_names(game: Game, rng: random.Random) -> dict[str, str]:
+    """A word for each entity of the game, by its id; a number follows the word once a kind's words are used up."""
+    names: dict[str, str] = {}
+    for kind, words in NAMES.items():
+        ids = sorted(id_ for id_, info in game.infos.items() if info.type == kind)
+        rounds = range(1 + len(ids) // len(words))
+        pool = [word + (str(n + 1) if n else "") for n in rounds for word in rng.sample(words, len(words))]
+        names.update(zip(ids, pool, strict=False))
+    return names
+
+
+def describe(progression: GameProgression, names: dict[str, str]) -> str:
+    """The player's room as sorted lines, one fact a line.
+
+    ``at attic``, ``table here``, ``safe locked``, ``coin in safe``, ``lamp on table``, ``hat on floor``,
+    ``apple carried``, ``keycard fits safe``.
+    """
+    facts = [(fact.name, fact.arguments) for fact in progression.state.facts]
+    room = next(args[1].name for name, args in facts if name == "at" and args[0].type == "P")
+    fixed = {args[0].name for name, args in facts if name == "at" and args[1].name == room}
+    fixed |= {args[1].name for name, args in facts if name == "link" and args[0].name == room}
+    lines, visible = [f"at {names[room]}"], set[str]()
+    for name, args in facts:
+        first = names.get(args[0].name)
+        if name == "at" and args[1].name == room and args[0].type == "s":
+            lines.append(f"{first} here")
+        elif name in ("open", "closed", "locked") and args[0].name in fixed:
+            lines.append(f"{first} {name}")
+        elif name in ("in", "on", "at") and args[0].type in PORTABLE:
+            place = args[1].name
+            if place == "I":
+                lines.append(f"{first} carried")
+            elif place == room:
+                lines.append(f"{first} on floor")
+            elif place in fixed:
+                lines.append(f"{first} {name} {names[place]}")
+            else:
+                continue
+            visible.add(args[0].name)
+    for name, args in facts:
+        if name == "match" and args[0].name in visible and args[1].name in fixed:
+            lines.append(f"{names[args[0].name]} fits {names[args[1].name]}")
+    return "\n".join(sorted(lines))

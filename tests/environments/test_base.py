@@ -1,0 +1,210 @@
+from collections import Counter
+from dataclasses import replace
+
+import lightning as L
+import pytest
+import torch
+
+from swirl_lightning.environments.base import TransitionDataModule
+from swirl_lightning.environments.splits import kind
+from swirl_lightning.types import Batch, InputError, Stage
+
+LENGTHS = {"labelled": 20, "state_only": 30, "validation": 7, "test": 9}
+
+
+class Made(TransitionDataModule):
+    """Every split in memory; the state-only half comes with actions, as a careless log would."""
+
+    def __init__(self, splits, **kwargs):
+        super().__init__(**kwargs)
+        self.splits = splits
+
+    def load(self, split):
+        return self.splits[split]
+
+
+class Recorder(L.LightningModule):
+    """Notes the batches it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.train_batches, self.eval_batches = [], []
+
+    def training_step(self, batch, batch_idx):
+        self.train_batches.append(batch)
+        return self.weight.sum()
+
+    def validation_step(self, batch, batch_idx, dataloader_idx=0):
+        self.eval_batches.append((dataloader_idx, batch))
+
+    def test_step(self, batch, batch_idx):
+        self.eval_batches.append((0, batch))
+
+    predict_step = test_step
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+@pytest.fixture
+def splits(episode):
+    return {name: episode(name, length) for name, length in LENGTHS.items()}
+
+
+def trainer(tmp_path, stage, index=0):
+    made = L.Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_epochs=1,
+        default_root_dir=tmp_path,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    made.fit_loop.stage, made.fit_loop.index = stage, index
+    return made
+
+
+def fit(tmp_path, data, stage, index=0, module=None, **kwargs):
+    module = module or Recorder()
+    runner = trainer(tmp_path, stage, index)
+    runner.fit(module, data, **kwargs)
+    return module
+
+
+@pytest.mark.filterwarnings("ignore:data. the state-only half", "ignore:.*limit_.*", "ignore:.*num_workers.*")
+class TestLoaders:
+    @pytest.mark.parametrize("phase", ["vim", "elbo", "bootstrap", "pretrain"])
+    def test_no_action_reaches_a_state_only_phase(self, tmp_path, splits, phase):
+        module = fit(tmp_path, Made(splits), Stage(phase))
+        assert module.train_batches
+        assert all(isinstance(batch, Batch) for batch in module.train_batches)
+        assert all(t.action is None for batch in module.train_batches for t in batch.pairs)
+
+    @pytest.mark.parametrize(
+        ("phase", "pools", "anchored"),
+        [
+            ("pretrain", {"labelled", "state_only"}, False),
+            ("sft", {"labelled"}, False),
+            ("bootstrap", {"state_only"}, True),
+            ("vim", {"state_only"}, True),
+            ("elbo", {"state_only"}, True),
+        ],
+    )
+    def test_each_phase_has_its_pools(self, tmp_path, splits, phase, pools, anchored):
+        batches = fit(tmp_path, Made(splits), Stage(phase, updates=20, batch_size=5)).train_batches
+        assert len(batches) == 20
+        assert {t.episode for batch in batches for t in batch.pairs} == pools
+        assert {len(batch.labelled) for batch in batches} == ({5} if anchored else {0})
+        assert all(t.action and t.episode == "labelled" for batch in batches for t in batch.labelled)
+
+    def test_the_order_follows_from_seed_and_stage(self, tmp_path, splits):
+        def order(seed, index):
+            batches = fit(tmp_path, Made(splits, seed=seed), Stage("sft", updates=3), index).train_batches
+            return [t.step for batch in batches for t in batch.pairs]
+
+        assert order(0, 0) == order(0, 0)
+        assert order(0, 0) != order(0, 1)
+        assert order(0, 0) != order(1, 0)
+
+    def test_a_stopped_phase_goes_on_with_the_next_batch(self, tmp_path, splits):
+        whole = fit(tmp_path, Made(splits), Stage("vim", updates=6)).train_batches
+
+        class Stop(Recorder):
+            def on_train_batch_end(self, outputs, batch, batch_idx):
+                if batch_idx == 2:
+                    self.trainer.save_checkpoint(tmp_path / "mid.ckpt")
+
+        fit(tmp_path, Made(splits), Stage("vim", updates=6), module=Stop())
+        rest = fit(tmp_path, Made(splits), Stage("vim", updates=6), ckpt_path=tmp_path / "mid.ckpt").train_batches
+        assert [batch.pairs for batch in rest] == [batch.pairs for batch in whole[3:]]
+
+    def test_evaluation(self, tmp_path, splits):
+        data = Made(splits, eval_batch_size=4)
+        module = fit(tmp_path, data, Stage("sft", updates=1))
+        seen = [[t for i, batch in module.eval_batches if i == index for t in batch] for index in (0, 1)]
+        assert seen == [splits["test"], splits["validation"]]
+        assert all(type(batch) is list and len(batch) <= 4 for _, batch in module.eval_batches)
+        for run, expected in (("validate", "validation"), ("test", "test"), ("predict", "test")):
+            module = Recorder()
+            getattr(trainer(tmp_path, None), run)(module, data)
+            assert [t for _, batch in module.eval_batches for t in batch] == splits[expected]
+
+    def test_an_empty_split_is_named_with_the_phase_that_needs_it(self, tmp_path, splits):
+        data = Made(splits | {"state_only": []})
+        with pytest.raises(InputError, match="the split 'state_only' is empty, but the phase 'vim' needs it"):
+            fit(tmp_path, data, Stage("vim"))
+
+
+def test_actions_are_dropped_at_the_door_with_one_warning(splits):
+    data = Made(splits)
+    with pytest.warns(UserWarning, match="the state-only half has 30 actions; they are left out") as caught:
+        data.setup()
+    data.setup()
+    assert len(caught) == 1
+    assert [replace(t, action=None) for t in splits["state_only"]] == data.state_only
+
+
+@pytest.mark.parametrize("split", ["labelled", "validation", "test"])
+def test_a_missing_action_is_named(splits, split):
+    splits[split][3] = replace(splits[split][3], action=None)
+    with pytest.raises(InputError, match=f"{split}: episode '{split}', step 3: found no action"):
+        quiet(splits).setup()
+
+
+def quiet(splits, **kwargs):
+    return Made(splits | {"state_only": [replace(t, action=None) for t in splits["state_only"]]}, **kwargs)
+
+
+def chosen(splits, **kwargs):
+    data = quiet(splits, **kwargs)
+    data.setup()
+    return data.labelled
+
+
+def test_few_labels_cover_every_kind(splits):
+    assert Counter(map(kind, chosen(splits, num_labels=6))) == {"take": 2, "drop": 2, "open": 2}
+    assert set(chosen(splits, num_labels=6)) < set(chosen(splits, num_labels=7))
+    assert chosen(splits, num_labels=6) != chosen(splits, num_labels=6, seed=1)
+    natural = [kind(t) for seed in range(50) for t in chosen(splits, num_labels=6, seed=seed, cover=False)]
+    assert 0.5 < natural.count("take") / len(natural) < 0.7
+
+
+def test_more_labels_than_there_are_is_refused(splits):
+    with pytest.raises(InputError, match=r"data\.num_labels: found 21, expected at most 20"):
+        quiet(splits, num_labels=21).setup()
+
+
+@pytest.mark.parametrize("name", ["batch_size", "eval_batch_size", "num_labels", "eval_limit"])
+def test_sizes_must_be_positive(splits, name):
+    with pytest.raises(InputError, match=rf"data\.{name}: found 0, expected at least 1"):
+        Made(splits, **{name: 0})
+
+
+def test_the_evaluation_slice_is_spread_and_does_not_depend_on_the_seed(splits, episode):
+    splits["test"] = [t for name in "abcde" for t in episode(name, 9)]
+    slices = []
+    for seed in (0, 1):
+        data = quiet(splits, eval_limit=10, seed=seed)
+        data.setup()
+        slices.append(data.test)
+        assert len(data.validation) == 7
+    assert slices[0] == slices[1]
+    assert Counter(t.episode for t in slices[0]) == dict.fromkeys("abcde", 2)
+
+
+def test_the_corpus_holds_nothing_held_out(splits):
+    for name in splits:
+        splits[name] = [replace(t, action=f"{name} {t.action}") for t in splits[name]]
+    data = Made(splits, num_labels=3)
+    with pytest.warns(UserWarning, match="state-only half"):
+        texts = set(data.corpus())
+    states = {
+        text for split in ("labelled", "state_only") for t in getattr(data, split) for text in (t.state, t.next_state)
+    }
+    assert texts == states | {t.action for t in data.labelled}
+    assert not any("validation" in text or "test" in text for text in texts)
+    assert sum("coin" in text or "safe" in text for text in texts) <= 3
