@@ -3,10 +3,12 @@ import time
 from collections import Counter
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from swirl_lightning.codecs.delta import changed_lines, decode_delta, encode_delta
+
+reproducible = settings(derandomize=True, deadline=None)
 
 # Lines from few values repeat and move, which is where an edit can go wrong; "- a", "@ 0" look like edits themselves.
 line = st.sampled_from(["", "a", "b", "c", "- a", "+ b", "@ 0", " ", "a\r", "\u2028", "\x0b"])
@@ -14,6 +16,7 @@ texts = st.one_of(st.text(), st.lists(line, max_size=12).map("\n".join))
 facts = st.sets(st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]), min_size=1), max_size=12)
 
 
+@reproducible
 @given(texts, texts)
 @example("", "\n")
 @example("\n", "")
@@ -26,12 +29,14 @@ def test_every_pair_comes_back(x, y):
     assert decode_delta(x, encode_delta(x, y)) == y
 
 
+@reproducible
 @given(texts)
 def test_no_change_is_the_empty_edit(x):
     assert encode_delta(x, x) == ""
     assert decode_delta(x, "") == x
 
 
+@reproducible
 @given(facts, facts)
 def test_facts_are_edited_as_sets(x, y):
     edit = encode_delta("\n".join(sorted(x)), "\n".join(sorted(y)))
@@ -105,12 +110,14 @@ def test_fact_edits_need_facts(x):
     assert decode_delta(x, "@ 0\n+ c") == "c\n" + x
 
 
+@reproducible
 @given(texts, st.one_of(texts, st.text("@-+ 01a\n")))
 def test_rubbish_never_raises(x, edit):
     y = decode_delta(x, edit)
     assert y is None or isinstance(y, str)
 
 
+@reproducible
 @given(texts, texts, st.data())
 def test_mutated_edits_never_raise(x, y, data):
     edit = encode_delta(x, y)
@@ -121,6 +128,7 @@ def test_mutated_edits_never_raise(x, y, data):
     assert result is None or decode_delta(x, encode_delta(x, result)) == result
 
 
+@reproducible
 @given(texts, texts)
 def test_changed_lines_are_the_difference_of_multisets(x, y):
     removed, added = changed_lines(x, y)
@@ -152,7 +160,7 @@ def long_texts():
             [
                 f"{part}: {i} {'x' if i % 2 else side}"
                 for part in range(10_000 // size)
-                for i in [-2, *range(size // 2), *range(size // 2)]
+                for i in [-1, *range(size // 2), *range(size // 2)]
             ]
             for side in ("x", "y")
         ]
@@ -165,8 +173,18 @@ def test_long_texts_take_bounded_time(x_lines, y_lines):
     start = time.process_time()
     edit = encode_delta(x, y)
     assert decode_delta(x, edit) == y
-    assert time.process_time() - start < 2.5  # at most 0.7 s when alone; difflib as it comes takes 5 s to minutes
+    assert (
+        time.process_time() - start < 2.5
+    )  # at most 0.8 s measured; difflib alone takes 10 s where every other line changed
     assert edit.count("\n") < len(x_lines) + len(y_lines) + 10_000
+
+
+def test_a_change_among_equal_lines_stays_small():
+    x_lines = ["a"] * 10_000
+    assert encode_delta("\n".join(x_lines), "\n".join([*x_lines[:5_000], "b", *x_lines[5_001:]])) == "@ 5000\n- a\n+ b"
+    x_lines = ["a", "b"] * 100  # difflib's "junk" begins at 200 lines
+    y_lines = ["c", *x_lines[1:-1], "d"]
+    assert encode_delta("\n".join(x_lines), "\n".join(y_lines)) == "@ 0\n- a\n+ c\n@ 199\n- b\n+ d"
 
 
 def test_far_apart_changes_in_a_long_text_stay_two_small_hunks():
