@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import random
+import shlex
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -85,11 +86,9 @@ def collect_textworld(
 
     out.mkdir(parents=True, exist_ok=True)
     arguments = {"games": games, "steps": steps, "seed": seed, **asdict(world), "fractions": list(fractions)}
+    flags = [word for name, value in arguments.items() for word in (f"--{name}", json.dumps(value))]
     record = {
-        "command": " ".join(
-            [f"swirl collect textworld --out {out.name}"]
-            + [f"--{name} {json.dumps(value, separators=(',', ':'))}" for name, value in arguments.items()]
-        ),
+        "command": shlex.join(["swirl", "collect", "textworld", "--out", out.name, *flags]),
         "arguments": arguments,
         "versions": {"python": platform.python_version()}
         | {name: version(name) for name in ("swirl-lightning", "textworld", "numpy")},
