@@ -48,6 +48,7 @@ class SwirlCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Find the checkpoint, so that a run continues in the folder that it began in."""
         config = self.config[self.subcommand]
+        config.weights_only = True
         path = config.get("ckpt_path")
         if path == "last":
             root = Path(config.trainer.default_root_dir)
@@ -150,7 +151,7 @@ def _quiet() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
-    for message in (".*does not have many workers.*", ".*in eval mode at the start of training.*", ".*GPU available.*"):
+    for message in (".*does not have many workers.*", ".*in eval mode at the start of training.*", ".*GPU available.*", ".*LeafSpec.*"):
         warnings.filterwarnings("ignore", message)
 
 

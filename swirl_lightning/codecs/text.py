@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -70,13 +70,13 @@ class TextCodec:
             InputError: if the transition is longer than ``max_tokens`` or the tokenizer loses part of its text.
         """
         if transition not in self._cache:
-            self._cache[transition] = self._encode(transition)
+            self.encode_all([transition])
         return self._cache[transition]
 
-    def encode_all(self, transitions: Iterable[Transition]) -> None:
-        """Encode ahead, so that a row that cannot be used is reported before any training."""
-        for transition in transitions:
-            self.encode(transition)
+    def encode_all(self, transitions: Sequence[Transition]) -> None:
+        """Encode ahead in one go, so that a row that cannot be used is reported before any training."""
+        new = [t for t in dict.fromkeys(transitions) if t not in self._cache]
+        self._cache.update(zip(new, self._encode(new), strict=True))
 
     def action(self, ids: Ids) -> str:
         """The action that an IDM completion says."""
@@ -87,32 +87,40 @@ class TextCodec:
         text = self._text(ids)
         return decode_delta(state, text) if self.state_form == "delta" else unindent(text)
 
-    def _encode(self, t: Transition) -> Encoded:
-        target = encode_delta(t.state, t.next_state) if self.state_form == "delta" else indent(t.next_state)
-        encoded = Encoded(
-            x=self._ids(indent(t.state), t),
-            y=self._ids(target, t),
-            z=None if t.action is None else self._ids(" " + t.action, t),
-        )
+    def _encode(self, transitions: Sequence[Transition]) -> list[Encoded]:
+        xs = self._ids([indent(t.state) for t in transitions], transitions)
+        ys = self._ids([self._target(t) for t in transitions], transitions)
+        # an empty action stands in for one that is not there
+        zs = self._ids(["" if t.action is None else " " + t.action for t in transitions], transitions)
         layout = self.prompts
-        length = sum(map(len, (layout.start, encoded.x, layout.action, encoded.z or (), layout.next_state, encoded.y)))
-        if length + 1 > self.max_tokens:
-            raise InputError(
-                f"episode {t.episode!r} step {t.step}: {length + 1} tokens in all (state {len(encoded.x)}, action "
-                f"{len(encoded.z or ())}, next state {len(encoded.y)}), expected at most {self.max_tokens}; states are "
-                "never cut: raise model.max_tokens, or leave the row out of the data"
-            )
-        return encoded
+        around = len(layout.start) + len(layout.action) + len(layout.next_state) + 1
+        for t, x, y, z in zip(transitions, xs, ys, zs, strict=True):
+            if (length := around + len(x) + len(y) + len(z)) > self.max_tokens:
+                raise InputError(
+                    f"episode {t.episode!r} step {t.step}: {length} tokens in all (state {len(x)}, action {len(z)}, next "
+                    f"state {len(y)}), expected at most {self.max_tokens}; states are never cut: raise "
+                    "model.max_tokens, or leave the row out of the data"
+                )
+        return [
+            Encoded(x=x, y=y, z=None if t.action is None else z)
+            for t, x, y, z in zip(transitions, xs, ys, zs, strict=True)
+        ]
 
-    def _ids(self, text: str, t: Transition) -> Ids:
-        ids = tuple(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
-        if self._text(ids) != text:
-            raise InputError(
-                f"episode {t.episode!r} step {t.step}: the tokenizer does not give the text back: "
-                f"{text[:80]!r} became {self._text(ids)[:80]!r}; expected a tokenizer that keeps every character "
-                "(byte-level BPE does)"
-            )
-        return ids
+    def _target(self, t: Transition) -> str:
+        return encode_delta(t.state, t.next_state) if self.state_form == "delta" else indent(t.next_state)
+
+    def _ids(self, texts: list[str], transitions: Sequence[Transition]) -> list[Ids]:
+        if not texts:
+            return []
+        options = {"add_special_tokens": False, "split_special_tokens": True, "return_attention_mask": False}
+        rows = [tuple(ids) for ids in self.tokenizer(texts, **options).input_ids]
+        for t, text, ids in zip(transitions, texts, rows, strict=True):
+            if (back := self._text(ids)) != text:
+                raise InputError(
+                    f"episode {t.episode!r} step {t.step}: the tokenizer does not give the text back: {text[:80]!r} "
+                    f"became {back[:80]!r}; expected a tokenizer that keeps every character (byte-level BPE does)"
+                )
+        return rows
 
     def _text(self, ids: Ids) -> str:
         return self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)

@@ -63,6 +63,17 @@ def encode_prefix(model: Any, prompts: Sequence[Ids]) -> Prefix:
     )
 
 
+def plain(model: Any, ids_NT: Tensor, mask_NT: Tensor) -> Tensor:
+    """Hidden states that predict ``ids_NT[:, 1:]``, each row by itself. [N, T - 1, D]"""
+    output = model.base_model(
+        input_ids=ids_NT[:, :-1],
+        attention_mask=mask_NT[:, :-1].long(),
+        position_ids=torch.arange(ids_NT.shape[1] - 1, device=ids_NT.device)[None].expand(len(ids_NT), -1),
+        use_cache=False,
+    )
+    return output.last_hidden_state
+
+
 def extend(model: Any, prefix: Prefix, prompt_of_N: Tensor, ids_NT: Tensor, mask_NT: Tensor) -> Tensor:
     """Hidden states that predict ``ids_NT`` when row n continues prompt ``prompt_of_N[n]``. [N, T, D]
 

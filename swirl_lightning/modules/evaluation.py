@@ -63,7 +63,7 @@ class Evaluation(nn.Module):
         inverse = [model.idm.prompt(layout, code.x, y) for code, y in zip(codes, ys, strict=True)]
         predictions = [
             Prediction(model.codec.action(z), model.codec.next_state(t.state, y))
-            for t, z, y in zip(transitions, model.idm.answer(inverse), model.fwm.answer(forward), strict=True)
+            for t, z, y in zip(transitions, model.idm.answer(inverse)[0], model.fwm.answer(forward)[0], strict=True)
         ]
         actions, next_states = [p.action for p in predictions], [p.next_state for p in predictions]
         true_actions, true_states = [t.action or "" for t in transitions], [t.next_state for t in transitions]

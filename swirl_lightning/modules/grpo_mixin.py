@@ -117,13 +117,14 @@ class GRPOMixin:
 
     def answer(
         self, prompts: Sequence[Ids], seeds: Sequence[int] | None = None, policy: Policy | None = None
-    ) -> list[Ids]:
-        """One completion of each prompt: drawn with its seed, or without seeds the greedy one."""
+    ) -> tuple[list[Ids], Tensor]:
+        """One completion of each prompt, drawn with its seed or, without seeds, greedy; and its log-prob. P, [P]"""
         sampling = GREEDY if seeds is None else self.sampling
         rollouts = (policy or self.policy).generate(
             prompts, seeds or [0] * len(prompts), group_size=1, max_tokens=self.max_new_tokens, sampling=sampling
         )
-        return [rollouts.completions[row] for row in rollouts.row_of[:, 0].tolist()]
+        row_P = rollouts.row_of[:, 0]
+        return [rollouts.completions[row] for row in row_P.tolist()], rollouts.logp.sum(1)[row_P]
 
     @torch.no_grad()
     def experience(self, rollouts: Rollouts, rewards_N: Tensor, ref_prompts: Sequence[Ids]) -> Experience:
@@ -175,11 +176,8 @@ class GRPOMixin:
 
     def target_logprobs(self, prompts: Sequence[Ids], targets: Sequence[Ids]) -> tuple[Tensor, Tensor]:
         """Log-probs of one target per prompt at temperature 1, end token included, and their mask. Both [N, T]."""
-        # nothing but the first token is common to all, so the rest of each prompt goes with its target
-        rows = [prompt[1:] + target + (self.policy.eos,) for prompt, target in zip(prompts, targets, strict=True)]
-        firsts = sorted({prompt[0] for prompt in prompts})
-        first_N = torch.tensor([firsts.index(prompt[0]) for prompt in prompts])
-        scores = self.policy.logprobs([(first,) for first in firsts], first_N, rows, [len(t) + 1 for t in targets])
+        rows = [target + (self.policy.eos,) for target in targets]
+        scores = self.policy.logprobs(prompts, torch.arange(len(rows)), rows, list(map(len, rows)))
         return scores.logp, scores.mask
 
     def _logprobs(self, policy: Policy, rollouts: Rollouts, prompts: Sequence[Ids]) -> tuple[Tensor, Tensor]:
