@@ -45,11 +45,13 @@ def group_advantages(
             or not at all (arXiv:2503.20783).
         eps: added to the standard deviation.
     """
+    if rewards_PG.shape[1] == 1:
+        return torch.zeros_like(rewards_PG)
     advantages_PG = rewards_PG - rewards_PG.mean(dim=1, keepdim=True)
     if scale == "group":
-        advantages_PG = advantages_PG / (_std(rewards_PG, dim=1) + eps)
+        advantages_PG = advantages_PG / (rewards_PG.std(dim=1, keepdim=True) + eps)
     elif scale == "batch":
-        advantages_PG = advantages_PG / (_std(rewards_PG, dim=(0, 1)) + eps)
+        advantages_PG = advantages_PG / (rewards_PG.std() + eps)
     # The mean of equal floats may differ from them in the last bit.
     constant_P1 = (rewards_PG == rewards_PG[:, :1]).all(dim=1, keepdim=True)
     return advantages_PG.masked_fill(constant_P1, 0.0)
@@ -149,12 +151,6 @@ def grpo_loss(
         kl=(share_N * row_mean(kl_NT.detach(), mask_NT)).sum(),
         clip_fraction=(share_N * row_mean((clipped_NT < plain_NT).to(loss_NT.dtype), mask_NT)).sum(),
     )
-
-
-def _std(x_PG: Tensor, dim: int | tuple[int, int]) -> Tensor:
-    """Unbiased standard deviation, kept broadcastable; 0 where there is one value only."""
-    count = x_PG.shape[1] if dim == 1 else x_PG.numel()
-    return x_PG.std(dim=dim, keepdim=True, correction=min(1, count - 1))
 
 
 def _finite(name: str, x: Tensor) -> Tensor:
