@@ -143,9 +143,16 @@ def test_actions_are_dropped_at_the_door_with_one_warning(splits):
     data = Made(splits)
     with pytest.warns(UserWarning, match="the state-only half has 30 actions; they are left out") as caught:
         data.setup()
-    data.setup()
     assert len(caught) == 1
     assert [replace(t, action=None) for t in splits["state_only"]] == data.state_only
+
+
+def test_the_splits_are_loaded_once(splits, monkeypatch):
+    data = quiet(splits)
+    data.setup()
+    monkeypatch.setattr(data, "load", None)
+    data.setup()
+    assert data.labelled == splits["labelled"]
 
 
 @pytest.mark.parametrize("split", ["labelled", "validation", "test"])

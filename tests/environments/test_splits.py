@@ -38,5 +38,5 @@ def test_turns_cover_every_key_and_are_nested(episode):
     order = take_turns(labelled, kind, "0/labels")
     assert Counter(map(kind, order[:9])) == {"take": 3, "drop": 3, "open": 3}
     assert sorted(t.step for t in order) == list(range(40))
-    assert order != take_turns(labelled, kind, "1/labels")
+    assert set(order[:9]) != set(take_turns(labelled, kind, "1/labels")[:9])
     assert order == take_turns(labelled, kind, "0/labels")
