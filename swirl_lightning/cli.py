@@ -149,8 +149,8 @@ def main(args: list[str] | None = None) -> int:
 def _quiet() -> None:
     """Leave out what a user can do nothing about."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-    logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     for message in (".*does not have many workers.*", ".*in eval mode at the start of training.*", ".*GPU available.*", ".*LeafSpec.*"):
         warnings.filterwarnings("ignore", message)
 

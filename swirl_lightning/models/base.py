@@ -70,7 +70,7 @@ class ScratchLM(BaseModel):
         hidden_size: int = 64,
         num_layers: int = 2,
         num_heads: int = 4,
-        vocab_size: int = 384,
+        vocab_size: int = 512,
         max_positions: int = 1024,
     ) -> None:
         self.hidden_size = hidden_size
