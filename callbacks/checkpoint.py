@@ -39,8 +39,7 @@ class PhaseCheckpoint(Checkpoint):
         self._save(trainer, self.path(trainer))
         if self.keep_phases:
             loop: Any = trainer.fit_loop
-            name = loop.schedule[loop.epoch_progress.current.processed - 1].name
-            self._save(trainer, self.path(trainer).with_name(f"{name}.ckpt"))
+            self._save(trainer, self.path(trainer).with_name(f"{loop.finished.name}.ckpt"))
 
     @staticmethod
     def path(trainer: L.Trainer) -> Path:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import lightning as L
 
 from swirl_lightning.loops import AlternatingLoop
@@ -51,7 +49,5 @@ class PhaseStart(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Both roles start from the one pretrained model."""
         loop, module = running(trainer, pl_module)
-        # the loop counts the epoch before it calls this hook
-        finished: Any = loop.schedule[loop.epoch_progress.current.processed - 1]
-        if finished.stage.phase == "pretrain":
+        if loop.finished.stage.phase == "pretrain":
             module.weights.copy(module.fwm.policy.name, module.idm.policy.name)

@@ -28,12 +28,14 @@ class PhaseProgress(TQDMProgressBar):
         iteration = f" (iteration {loop.current.iteration} of {last})" if loop.current.iteration else ""
         self.train_progress_bar.set_description(f"{loop.current.name}{iteration}")
 
-    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, int | str | float]:
+    def get_metrics(
+        self, trainer: L.Trainer, pl_module: L.LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
         """The figures worth a glance: reward and KL of a phase, or its loss."""
-        shown = {}
+        shown: dict[str, int | str | float | dict[str, float]] = {}
+        loop, _ = running(trainer, pl_module)
         for key, value in trainer.logged_metrics.items():
             phase, _, name = key.partition("/")
-            loop, _ = running(trainer, pl_module)
             if phase == loop.stage.phase and name in ("reward", "kl", "loss", "fwm_loss", "idm_loss"):
                 shown[name] = f"{float(value):.3f}"
         return shown

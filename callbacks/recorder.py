@@ -16,7 +16,9 @@ import torch
 
 from swirl_lightning import __version__
 from swirl_lightning.callbacks.freeze import running
+from swirl_lightning.modules.evaluation import Prediction
 from swirl_lightning.report import gain_table, write_report
+from swirl_lightning.types import Transition
 
 
 class RunRecorder(L.Callback):
@@ -54,7 +56,7 @@ class RunRecorder(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Close the stage that has just been evaluated."""
         loop, module = running(trainer, pl_module)
-        finished = loop.schedule[loop.epoch_progress.current.processed - 1]
+        finished = loop.finished
         evaluated = finished.stage.phase != "pretrain"
         results = module.results if evaluated else {}
         self.stages.append(
@@ -70,18 +72,7 @@ class RunRecorder(L.Callback):
         )
         self._totals = {"seconds": 0.0, "tokens": 0, "gradient_tokens": 0}
         for transition, prediction in module.predictions[: self.num_samples] if evaluated else ():
-            self.samples.append(
-                {
-                    "stage": finished.name,
-                    "episode": transition.episode,
-                    "step": transition.step,
-                    "state": transition.state,
-                    "action": transition.action,
-                    "next_state": transition.next_state,
-                    "predicted_action": prediction.action,
-                    "predicted_next_state": prediction.next_state,
-                }
-            )
+            self.samples.append({"stage": finished.name, **_row(transition, prediction)})
         if trainer.is_global_zero:
             self.write(trainer, module.seed)
 
@@ -107,6 +98,21 @@ class RunRecorder(L.Callback):
         print(gain_table(json.loads((folder / "results.json").read_text(encoding="utf-8"))))
         print(f"results: {folder / 'results.json'}\nreport:  {report}")
 
+    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: D102
+        self._predicted: list[dict[str, Any]] = []
+
+    def on_predict_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *args: Any
+    ) -> None:
+        self._predicted += map(_row, batch, outputs)
+
+    def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write what ``swirl predict`` found to ``predictions.jsonl``, one file per process."""
+        rank = "" if trainer.world_size == 1 else f"-{trainer.global_rank}"
+        path = Path(trainer.run_dir) / f"predictions{rank}.jsonl"  # type: ignore[attr-defined]
+        _write(path, "".join(json.dumps(row) + "\n" for row in self._predicted))
+        print(f"predictions: {path}")
+
     def state_dict(self) -> dict[str, Any]:  # noqa: D102
         return {"stages": self.stages, "history": self.history, "samples": self.samples, "totals": self._totals}
 
@@ -122,6 +128,18 @@ def versions() -> dict[str, str]:
     packages = ("torch", "lightning", "transformers", "peft", "tokenizers")
     return {"swirl-lightning": __version__, "python": platform.python_version()} | {
         name: version(name) if name != "torch" else torch.__version__ for name in packages
+    }
+
+
+def _row(transition: Transition, prediction: Prediction) -> dict[str, Any]:
+    return {
+        "episode": transition.episode,
+        "step": transition.step,
+        "state": transition.state,
+        "action": transition.action,
+        "next_state": transition.next_state,
+        "predicted_action": prediction.action,
+        "predicted_next_state": prediction.next_state,
     }
 
 

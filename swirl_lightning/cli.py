@@ -9,7 +9,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import ArgsType, LightningCLI
@@ -17,6 +16,7 @@ from lightning.pytorch.cli import ArgsType, LightningCLI
 from swirl_lightning.environments.base import TransitionDataModule
 from swirl_lightning.environments.textworld_collect import collect_textworld
 from swirl_lightning.modules import SWIRL
+from swirl_lightning.modules.checkpoint import read_checkpoint
 from swirl_lightning.report import write_report
 from swirl_lightning.trainer import SwirlTrainer, versions_of
 from swirl_lightning.types import InputError
@@ -49,6 +49,8 @@ class SwirlCLI(LightningCLI):
         """Find the checkpoint, so that a run continues in the folder that it began in."""
         config = self.config[self.subcommand]
         config.weights_only = True
+        if self.subcommand != "fit":
+            self.save_config_callback = None  # the folder keeps the configuration it was trained with
         path = config.get("ckpt_path")
         if path == "last":
             root = Path(config.trainer.default_root_dir)
@@ -65,14 +67,17 @@ class SwirlCLI(LightningCLI):
             else:
                 raise InputError(f"--ckpt_path last: found no checkpoint under {root}/version_*; run swirl fit first")
         if config.ckpt_path:
-            check_checkpoint(Path(config.ckpt_path))
-            if self.subcommand == "fit" and config.trainer.run_version is None:
+            read_checkpoint(config.ckpt_path, "--ckpt_path")
+            if config.trainer.run_version is None:
                 config.trainer.run_version = _version_of(Path(config.ckpt_path))
         elif self.subcommand != "fit":
-            raise InputError(f"swirl {self.subcommand} needs a trained model: give --ckpt_path FILE, or --ckpt_path last")
-        elif config.trainer.run_version is not None and _last(
-            Path(config.trainer.default_root_dir), config.trainer.run_version
-        ).is_file():
+            raise InputError(
+                f"swirl {self.subcommand} needs a trained model: give --ckpt_path FILE, or --ckpt_path last"
+            )
+        elif (
+            config.trainer.run_version is not None
+            and _last(Path(config.trainer.default_root_dir), config.trainer.run_version).is_file()
+        ):
             raise InputError(
                 f"trainer.run_version: {config.trainer.run_version} already holds a run; continue it with "
                 "--ckpt_path last, or leave run_version out to begin a new folder"
@@ -81,7 +86,8 @@ class SwirlCLI(LightningCLI):
     def after_instantiate_classes(self) -> None:
         """Give the trainer what it writes into results.json."""
         config = self.parser.dump(self.config, skip_link_targets=False, skip_none=False, format="yaml")
-        self.trainer.run_config = yaml.safe_load(config)[self.subcommand]
+        trainer: Any = self.trainer
+        trainer.run_config = yaml.safe_load(config)[self.subcommand]
 
     def _add_subcommands(self, parser: Any, **kwargs: Any) -> None:
         super()._add_subcommands(parser, **kwargs)
@@ -89,22 +95,6 @@ class SwirlCLI(LightningCLI):
             "two more commands: 'swirl collect ENVIRONMENT' writes transitions from an environment's engine "
             f"({', '.join(COLLECTORS)}), 'swirl report RUN' remakes the report of a run folder"
         )
-
-
-def check_checkpoint(path: Path) -> None:
-    """Refuse what is no checkpoint of ours before a model is built.
-
-    Raises:
-        InputError: if the file is missing, damaged, or from elsewhere.
-    """
-    if not path.is_file():
-        raise InputError(f"--ckpt_path: {path} does not exist; expected a .ckpt file of a run, or 'last'")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:
-        raise InputError(f"--ckpt_path: {path} is not a readable checkpoint ({type(error).__name__})") from error
-    if "swirl" not in checkpoint:
-        raise InputError(f"--ckpt_path: {path} was not written by swirl-lightning (it has no 'swirl' entry)")
 
 
 def collect(args: list[str]) -> None:
@@ -151,7 +141,12 @@ def _quiet() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (".*does not have many workers.*", ".*in eval mode at the start of training.*", ".*GPU available.*", ".*LeafSpec.*"):
+    for message in (
+        ".*does not have many workers.*",
+        ".*in eval mode at the start of training.*",
+        ".*GPU available.*",
+        ".*LeafSpec.*",
+    ):
         warnings.filterwarnings("ignore", message)
 
 

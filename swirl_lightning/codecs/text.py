@@ -97,8 +97,8 @@ class TextCodec:
         for t, x, y, z in zip(transitions, xs, ys, zs, strict=True):
             if (length := around + len(x) + len(y) + len(z)) > self.max_tokens:
                 raise InputError(
-                    f"episode {t.episode!r} step {t.step}: {length} tokens in all (state {len(x)}, action {len(z)}, next "
-                    f"state {len(y)}), expected at most {self.max_tokens}; states are never cut: raise "
+                    f"episode {t.episode!r} step {t.step}: {length} tokens in all (state {len(x)}, action {len(z)}, "
+                    f"next state {len(y)}), expected at most {self.max_tokens}; states are never cut: raise "
                     "model.max_tokens, or leave the row out of the data"
                 )
         return [

@@ -35,7 +35,9 @@ def expand_schedule(warmup: Sequence[Stage], iteration: Sequence[Stage], iterati
     """
     planned = [(0, stage) for stage in warmup] + [(i + 1, stage) for i in range(iterations) for stage in iteration]
     if not planned:
-        raise InputError("trainer: warmup and iteration hold no stage (or iterations is 0), so there is nothing to train")
+        raise InputError(
+            "trainer: warmup and iteration hold no stage (or iterations is 0), so there is nothing to train"
+        )
     seen: dict[str, int] = {}
     stages = []
     for number, stage in planned:
@@ -70,7 +72,16 @@ class AlternatingLoop(_FitLoop):
     @property
     def index(self) -> int:
         """Position in the schedule; the last one once all is done."""
-        return min(self.epoch_progress.current.processed, len(self.schedule) - 1)
+        return min(self._processed, len(self.schedule) - 1)
+
+    @property
+    def finished(self) -> NamedStage:
+        """The stage that ended last; for hooks at the end of a stage, which the loop has counted by then."""
+        return self.schedule[self._processed - 1]
+
+    @property
+    def _processed(self) -> int:
+        return self.epoch_progress.current.processed  # type: ignore[attr-defined]
 
     @property
     def current(self) -> NamedStage:

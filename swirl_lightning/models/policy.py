@@ -90,9 +90,7 @@ class Policy:
             tokens = sum(map(len, rows))
         else:
             ids_NT, row_mask_NT = pad(rows, model.device)
-            hidden_NTD = extend(
-                model, encode_prefix(model, prompts), prompt_of_N.to(model.device), ids_NT, row_mask_NT
-            )
+            hidden_NTD = extend(model, encode_prefix(model, prompts), prompt_of_N.to(model.device), ids_NT, row_mask_NT)
             tokens = sum(map(len, rows)) + sum(map(len, prompts))
         self._count(tokens)
         mask_NT = _last(row_mask_NT, scored)

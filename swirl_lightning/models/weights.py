@@ -111,7 +111,9 @@ class LoraWeights(Weights):
         self.config = config
         self._layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
         self._named = {
-            name: {k.replace(f".{name}.", "."): p for k, p in model.named_parameters() if f".{name}." in k and "lora_" in k}
+            name: {
+                k.replace(f".{name}.", "."): p for k, p in model.named_parameters() if f".{name}." in k and "lora_" in k
+            }
             for name in self.names
         }
         self._active = ""

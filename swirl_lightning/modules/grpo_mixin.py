@@ -176,7 +176,7 @@ class GRPOMixin:
 
     def target_logprobs(self, prompts: Sequence[Ids], targets: Sequence[Ids]) -> tuple[Tensor, Tensor]:
         """Log-probs of one target per prompt at temperature 1, end token included, and their mask. Both [N, T]."""
-        rows = [target + (self.policy.eos,) for target in targets]
+        rows = [(*target, self.policy.eos) for target in targets]
         scores = self.policy.logprobs(prompts, torch.arange(len(rows)), rows, list(map(len, rows)))
         return scores.logp, scores.mask
 

@@ -193,7 +193,7 @@ class PhaseSteps(L.LightningModule):
         }
 
     def _latent_actions(self, pairs: Sequence[tuple[Ids, Ids]]) -> tuple[list[Ids], Tensor]:
-        """z ~ Q(. | x, y) from the current IDM, and its log-prob. P, [P]"""
+        """Z ~ Q(. | x, y) from the current IDM, and its log-prob. P, [P]"""
         prompts = [self.idm.prompt(self.codec.prompts, x, y) for x, y in pairs]
         seeds = self._seeds("latent", len(pairs)) if self.latent == "sample" else None
         return self.idm.answer(prompts, seeds, self.frozen(self.idm))

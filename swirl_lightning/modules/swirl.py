@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
 from swirl_lightning import __version__
 from swirl_lightning.codecs import Layout, StateForm, TextCodec, indent
 from swirl_lightning.models import BaseModel, Policy, Weights
+from swirl_lightning.modules.checkpoint import read_checkpoint
 from swirl_lightning.modules.evaluation import Evaluation, Prediction
 from swirl_lightning.modules.fwm import ForwardWorldModel
+from swirl_lightning.modules.grpo_mixin import GRPOMixin
 from swirl_lightning.modules.idm import InverseDynamicsModel
 from swirl_lightning.modules.phases import PhaseSteps
 from swirl_lightning.modules.random_state import get_random_state, set_random_state
@@ -37,6 +38,7 @@ class SWIRL(PhaseSteps):
         lr_warmup: updates of linear warm-up at the start of every stage.
         weight_decay: of AdamW.
         gradient_clip: largest norm of a gradient.
+        init_from: checkpoint of another run whose weights (and trained tokenizer) this one starts from.
         seed: of sampling.
     """
 
@@ -56,6 +58,7 @@ class SWIRL(PhaseSteps):
         lr_warmup: int = 10,
         weight_decay: float = 0.0,
         gradient_clip: float = 1.0,
+        init_from: str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -74,6 +77,7 @@ class SWIRL(PhaseSteps):
         self.lr_warmup = lr_warmup
         self.weight_decay = weight_decay
         self.gradient_clip = gradient_clip
+        self.init_from = init_from
         self.seed = seed
         self.results: dict[str, dict[str, float]] = {}
         self.predictions: list[tuple[Transition, Prediction]] = []
@@ -83,12 +87,19 @@ class SWIRL(PhaseSteps):
         """Build tokenizer, codec and weights; the tokenizer may be trained on the run's own training texts."""
         if hasattr(self, "weights"):
             return
-        corpus = map(indent, self.trainer.datamodule.corpus())  # type: ignore[attr-defined]
-        self._set_tokenizer(self.base.tokenizer(corpus, self.layout.markers))
+        start = None if self.init_from is None else read_checkpoint(self.init_from, "model.init_from")
+        if start and self.base.trains_tokenizer:
+            self._set_tokenizer(self.base.restore_tokenizer(start["swirl"]["tokenizer"]))
+        else:
+            corpus = map(indent, self.trainer.datamodule.corpus())  # type: ignore[attr-defined]
+            self._set_tokenizer(self.base.tokenizer(corpus, self.layout.markers))
         own = ("shared", "shared") if self.shared_weights else ("fwm", "idm")
         names = dict.fromkeys((*own, *(f"{name}_ref" for name in own)))
         self.weights: Weights = self.base.weights(self.codec.tokenizer, names)
-        for role, name in zip((self.fwm, self.idm), own, strict=True):
+        if start:
+            self.weights.load_tensors(start["state_dict"])
+        roles: tuple[GRPOMixin, GRPOMixin] = (self.fwm, self.idm)
+        for role, name in zip(roles, own, strict=True):
             role.policy = Policy(self.weights, name, self.codec.prompts.eos)
             role.reference = Policy(self.weights, f"{name}_ref", self.codec.prompts.eos)
         self.evaluations = torch.nn.ModuleDict({name: Evaluation() for name in ("test", "validation")})
@@ -138,7 +149,9 @@ class SWIRL(PhaseSteps):
 
     def _splits(self) -> tuple[str, ...]:
         """The splits that are being evaluated, in the order of their loaders."""
-        return {"fit": ("test", "validation"), "validate": ("validation",)}.get(str(self.trainer.state.fn.value), ("test",))  # type: ignore[union-attr]
+        if self.trainer.validating and self.trainer.state.fn == "validate":
+            return ("validation",)
+        return ("test", "validation") if self.trainer.state.fn == "fit" else ("test",)
 
     def _evaluation(self, split: str) -> Evaluation:
         evaluation = self.evaluations[split]
@@ -147,7 +160,7 @@ class SWIRL(PhaseSteps):
 
     # ---- checkpoints
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """The weight sets alone; a frozen base is not saved."""
         return self.weights.tensors()
 
