@@ -172,7 +172,7 @@ class PretrainedLM(BaseModel):
             if auto_class is AutoModelForCausalLM and not gguf:
                 AutoConfig.from_pretrained(self.name)  # a wrong name is cheaper to find here
             return auto_class.from_pretrained(self.name, **options)
-        except (OSError, ImportError) as error:
+        except (OSError, ImportError, ValueError) as error:  # ValueError: a folder without a tokenizer or a config
             raise InputError(
                 f"model.base.name: cannot load {self.name!r} ({type(error).__name__}: {str(error).splitlines()[0]}); "
                 "expected a model name on the hub, a folder with config.json, or a folder with one .gguf file "
