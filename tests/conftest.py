@@ -1,0 +1,124 @@
+"""A toy world and a tiny SWIRL run on it, shared by the tests of rewards, modules, loops and callbacks."""
+
+import itertools
+
+import pytest
+import torch
+from peft import LoraConfig
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from swirl_lightning.environments.base import TransitionDataModule
+from swirl_lightning.models import LoraWeights, ScratchLM
+from swirl_lightning.modules import SWIRL, ForwardWorldModel, InverseDynamicsModel
+from swirl_lightning.trainer import SwirlTrainer
+from swirl_lightning.types import Stage, Transition
+
+THINGS = {"door": ("open", "shut"), "lamp": ("on", "off"), "safe": ("locked", "free")}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def toy_transitions():
+    """Three things with two values each; an action sets one of them to its other value. 24 transitions."""
+    transitions = []
+    for values in itertools.product((0, 1), repeat=3):
+        facts = {name: THINGS[name][v] for name, v in zip(THINGS, values, strict=True)}
+        for step, (name, options) in enumerate(THINGS.items()):
+            new = options[1 - options.index(facts[name])]
+            state, next_state = (
+                "\n".join(sorted(f"{k} {v}" for k, v in both.items())) for both in (facts, facts | {name: new})
+            )
+            transitions.append(Transition("".join(map(str, values)), step, state, next_state, f"make {name} {new}"))
+    return transitions
+
+
+class ToyData(TransitionDataModule):
+    """The toy world, in memory."""
+
+    def load(self, split):
+        return {
+            "labelled": toy_transitions()[:9],
+            "state_only": toy_transitions()[6:18],
+            "validation": toy_transitions()[18:21],
+            "test": toy_transitions()[21:],
+        }[split]
+
+
+class ScratchLoraLM(ScratchLM):
+    """A random base with LoRA adapters, so that adapters are tested without a download."""
+
+    def weights(self, tokenizer, names):
+        config = LlamaConfig(
+            vocab_size=self.vocab_size, hidden_size=self.hidden_size, intermediate_size=48, num_hidden_layers=2,
+            num_attention_heads=4, num_key_value_heads=2, initializer_range=0.2, bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+        )  # fmt: skip
+        lora = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", lora_dropout=0.0)
+        return LoraWeights(LlamaForCausalLM(config), names, lora)
+
+
+@pytest.fixture
+def transitions():
+    return toy_transitions()
+
+
+@pytest.fixture
+def toy_data():
+    """Makes a data module of the toy world."""
+
+    def make(**options):
+        return ToyData(**({"batch_size": 3, "eval_batch_size": 3} | options))
+
+    return make
+
+
+@pytest.fixture
+def toy_swirl():
+    """Makes a tiny SWIRL with seeded weights; ``fwm`` and ``idm`` are options of the roles."""
+
+    def make(*, fwm=None, idm=None, lora=False, weights_seed=1, **options):
+        torch.manual_seed(weights_seed)
+        base = (ScratchLoraLM if lora else ScratchLM)(hidden_size=32, num_layers=2, num_heads=4, vocab_size=280)
+        common = {"group_size": 4, "max_new_tokens": 6, "learning_rate": 5e-3}
+        return SWIRL(
+            base,
+            ForwardWorldModel(**(common | (fwm or {}))),
+            InverseDynamicsModel(**(common | (idm or {}))),
+            **({"lr_warmup": 2} | options),
+        )
+
+    return make
+
+
+@pytest.fixture
+def toy_trainer(tmp_path):
+    """Makes a quiet trainer of stages given by name, two updates each."""
+
+    def make(*phases, folder="run", updates=2, iteration=(), iterations=0, **options):
+        stages = [phase if isinstance(phase, Stage) else Stage(phase, updates=updates) for phase in phases]
+        return SwirlTrainer(
+            stages, iteration, iterations, default_root_dir=str(tmp_path / folder),
+            **({"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "limit_val_batches": 0} | options),
+        )  # fmt: skip
+
+    return make
+
+
+@pytest.fixture
+def ready_swirl(toy_swirl, toy_data, toy_trainer):
+    """Makes a SWIRL that is set up as at the start of a stage, without any training."""
+
+    def make(phase="vim", **options):
+        model, data, trainer = toy_swirl(**options), toy_data(), toy_trainer(phase)
+        data.setup()
+        trainer.datamodule = data
+        trainer.strategy._lightning_module = model
+        model.trainer = trainer
+        model.setup("fit")
+        model.weights.set_trainable(*(role.policy.name for role in model.learners(phase)))
+        return model, data
+
+    return make
