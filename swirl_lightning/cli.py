@@ -69,7 +69,7 @@ class SwirlCLI(LightningCLI):
         if config.ckpt_path:
             read_checkpoint(config.ckpt_path, "--ckpt_path")
             if config.trainer.run_version is None:
-                config.trainer.run_version = _version_of(Path(config.ckpt_path))
+                config.trainer.run_version = _version_of(Path(config.ckpt_path), Path(config.trainer.default_root_dir))
         elif self.subcommand != "fit":
             raise InputError(
                 f"swirl {self.subcommand} needs a trained model: give --ckpt_path FILE, or --ckpt_path last"
@@ -85,6 +85,9 @@ class SwirlCLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         """Give the trainer what it writes into results.json."""
+        # what is recorded begins a new run when it is given to --config; how this one was continued is no part of it
+        self.config[self.subcommand].ckpt_path = None
+        self.config[self.subcommand].trainer.run_version = None
         config = self.parser.dump(self.config, skip_link_targets=False, skip_none=False, format="yaml")
         trainer: Any = self.trainer
         trainer.run_config = yaml.safe_load(config)[self.subcommand]
@@ -154,10 +157,11 @@ def _last(root: Path, version: int) -> Path:
     return root / f"version_{version}" / "checkpoints" / "last.ckpt"
 
 
-def _version_of(checkpoint: Path) -> int | None:
-    """The run that a checkpoint lies in, if it lies in one."""
-    name = checkpoint.resolve().parent.parent.name.removeprefix("version_")
-    return int(name) if name.isdigit() else None
+def _version_of(checkpoint: Path, root: Path) -> int | None:
+    """The run under ``root`` that a checkpoint lies in, if it lies in one."""
+    run = checkpoint.resolve().parent.parent
+    name = run.name.removeprefix("version_")
+    return int(name) if name.isdigit() and run.parent == root.resolve() else None
 
 
 if __name__ == "__main__":
