@@ -11,7 +11,7 @@ from swirl_lightning.models import Policy
 from swirl_lightning.rewards.base import Rewards, ScoringTask
 from swirl_lightning.types import Rollouts
 
-UNFINISHED = -10.0  # nats per token, the floor of the authors' release
+NO_ANSWER = -10.0  # nats per token, the floor of the authors' release
 
 
 class LikelihoodReward:
@@ -19,8 +19,8 @@ class LikelihoodReward:
 
     Args:
         normalize: ``mean`` log-probability per token, as the authors' release, or the ``sum`` of the theorems.
-        floor: lowest reward; null does not clamp. A completion without its end token gets it (without a floor: -10
-            nats per token), since no reader could know where it ends.
+        floor: lowest reward; null does not clamp. A completion that is no answer at all gets it (without a floor: -10
+            nats per token): one without its end token, or an edit that does not apply to the state.
     """
 
     def __init__(self, normalize: Literal["mean", "sum"] = "mean", floor: float | None = -10.0) -> None:
@@ -32,6 +32,8 @@ class LikelihoodReward:
         scores = scorer.logprobs(task.prompts, rollouts.prompt_of, task.rows, task.scored)
         total_N = sequence_reward(scores.logp, scores.mask, normalize=self.normalize, floor=self.floor)
         lengths_N = torch.tensor(task.scored, device=total_N.device) if self.normalize == "sum" else 1
-        lowest_N = total_N.new_full(total_N.shape, UNFINISHED) * lengths_N if self.floor is None else self.floor
-        total_N = torch.where(rollouts.finished, total_N, lowest_N)
+        lowest_N = total_N.new_full(total_N.shape, NO_ANSWER) * lengths_N if self.floor is None else self.floor
+        readable = [task.text(n) is not None for n in range(len(task.rows))]
+        answered_N = rollouts.finished & torch.tensor(readable, device=total_N.device)
+        total_N = torch.where(answered_N, total_N, lowest_N)
         return Rewards(total_N, {"sequence_logp": scores.logp.sum(1)})
