@@ -53,7 +53,7 @@ class Policy:
             self.weights.activate(self.name), prompts, seeds,
             group_size=group_size, max_tokens=max_tokens, eos=self.eos, sampling=sampling,
         )  # fmt: skip
-        self._count(int(rollouts.mask.sum()) + sum(map(len, prompts)))
+        self.tokens += int(rollouts.mask.sum()) + sum(map(len, prompts))
         return rollouts
 
     def logprobs(
