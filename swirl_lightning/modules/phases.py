@@ -165,7 +165,13 @@ class PhaseSteps(L.LightningModule):
         """Reward the rollouts and update the learner on them."""
         with self._clock("scoring"):
             rewards = self.reward(rollouts, task, scorer)
+            for name, x in (("log-prob of a sample", rollouts.logp), ("reward", rewards.total)):
+                if not x.isfinite().all():
+                    raise self._diverged(learner, f"a {name} is not finite")
             experience = learner.experience(rollouts, rewards.total, ref_prompts)
+            # DDP averages the gradients of the processes: with the mean normaliser that is the loss of the whole batch
+            normalizer = self.trainer.strategy.reduce(torch.tensor(experience.normalizer), reduce_op="mean")
+            experience = experience._replace(normalizer=float(normalizer))
         for _ in range(learner.inner_steps):
             with self._clock("update"):
                 loss, entropy = learner.grpo_loss(experience)
@@ -193,7 +199,7 @@ class PhaseSteps(L.LightningModule):
         }
 
     def _latent_actions(self, pairs: Sequence[tuple[Ids, Ids]]) -> tuple[list[Ids], Tensor]:
-        """Z ~ Q(. | x, y) from the current IDM, and its log-prob. P, [P]"""
+        """Draw z ~ Q(. | x, y) from the current IDM, with its log-prob. P, [P]"""
         prompts = [self.idm.prompt(self.codec.prompts, x, y) for x, y in pairs]
         seeds = self._seeds("latent", len(pairs)) if self.latent == "sample" else None
         return self.idm.answer(prompts, seeds, self.frozen(self.idm))
@@ -248,12 +254,16 @@ class PhaseSteps(L.LightningModule):
         self.manual_backward(loss)
         norm = torch.nn.utils.clip_grad_norm_(role.policy.parameters(), self.gradient_clip)
         if not torch.isfinite(norm):
-            raise FloatingPointError(
-                f"{loop.current.name} update {self._update_index}: loss {float(loss):g} with gradient norm "
-                f"{float(norm):g}; lower model.{role.role}.learning_rate, or use a wider dtype"
-            )
+            raise self._diverged(role, f"loss {float(loss.detach()):g} with gradient norm {float(norm):g}")
         optimizer.step()
         return float(norm)
+
+    def _diverged(self, role: GRPOMixin, found: str) -> FloatingPointError:
+        loop: Any = self.trainer.fit_loop
+        return FloatingPointError(
+            f"{loop.current.name} update {self._update_index}: {found}; "
+            f"lower model.{role.role}.learning_rate, or use a wider dtype"
+        )
 
     def _seeds(self, purpose: str, count: int) -> list[int]:
         """One seed per prompt, from the position in the run alone: a resumed run draws the same."""
