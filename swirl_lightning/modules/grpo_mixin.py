@@ -13,6 +13,7 @@ from torch import Tensor
 
 from swirl_lightning.algorithms.grpo import GRPOLoss, group_advantages, grpo_loss, loss_normalizer
 from swirl_lightning.models import GREEDY, Policy, Sampling
+from swirl_lightning.modules.processes import gather, mean_over_processes
 from swirl_lightning.types import Ids, InputError, Rollouts
 
 
@@ -135,15 +136,17 @@ class GRPOMixin:
             rewards_N: reward of each row.
             ref_prompts: what the reference conditions on: the rollouts' prompts, or those of a prior. P entries.
         """
-        adv_PG = group_advantages(rewards_N[rollouts.row_of], scale=self.advantage_scale)
+        rewards_PG, first = gather(rewards_N[rollouts.row_of])
+        adv_PG = group_advantages(rewards_PG, scale=self.advantage_scale)[first : first + len(rollouts.prompts)]
         adv_N = adv_PG.new_zeros(len(rewards_N)).scatter(0, rollouts.row_of.flatten(), adv_PG.flatten())
         return Experience(
             rollouts=rollouts,
             advantages=adv_N,
             ref_logp=self._logprobs(self.reference, rollouts, ref_prompts)[0] if self.beta else None,
             old_logp=self._logprobs(self.policy, rollouts, rollouts.prompts)[0] if self.inner_steps > 1 else None,
-            normalizer=loss_normalizer(
-                rollouts.mask, rollouts.counts, loss=self.loss_type, max_tokens=self.max_new_tokens
+            normalizer=mean_over_processes(
+                loss_normalizer(rollouts.mask, rollouts.counts, loss=self.loss_type, max_tokens=self.max_new_tokens),
+                rewards_N.device,
             ),
         )
 
@@ -170,9 +173,9 @@ class GRPOMixin:
         return loss, (entropy_NT * weight_NT).sum() / weight_NT.sum()
 
     def sft_loss(self, prompts: Sequence[Ids], targets: Sequence[Ids]) -> Tensor:
-        """Negative mean log-prob per token of the targets, end token included. Scalar."""
+        """Negative mean log-prob per token of the targets of all processes, end token included. Scalar."""
         logp_NT, mask_NT = self.target_logprobs(prompts, targets)
-        return -logp_NT.sum() / mask_NT.sum()
+        return -logp_NT.sum() / mean_over_processes(float(mask_NT.sum()), logp_NT.device)
 
     def target_logprobs(self, prompts: Sequence[Ids], targets: Sequence[Ids]) -> tuple[Tensor, Tensor]:
         """Log-probs of one target per prompt at temperature 1, end token included, and their mask. Both [N, T]."""
