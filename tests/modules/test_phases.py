@@ -1,0 +1,364 @@
+"""What each phase does, under a real trainer on the toy world."""
+
+import math
+
+import lightning as L
+import pytest
+import torch
+
+from swirl_lightning.models import GREEDY
+from swirl_lightning.modules import grpo_mixin
+from swirl_lightning.rewards import Rewards
+from swirl_lightning.types import Batch, Stage
+
+
+def values(model, name):
+    return torch.cat([p.detach().flatten() for p in model.weights.named(name).values()]).clone()
+
+
+class Watch(L.Callback):
+    """Weights at the start of each stage and after each update, and which sets get gradients."""
+
+    def __init__(self):
+        self.started, self.after, self.trainable, self.rates, self.moments = {}, {}, {}, {}, {}
+
+    def on_train_epoch_start(self, trainer, model):
+        self.started[trainer.fit_loop.current.name] = {name: values(model, name) for name in model.weights.names}
+
+    def on_train_batch_start(self, trainer, model, batch, batch_idx):
+        if batch_idx == 0:
+            self.moments[trainer.fit_loop.current.name] = [len(o.state) for o in trainer.optimizers]
+
+    def on_train_batch_end(self, trainer, model, outputs, batch, batch_idx):
+        stage = trainer.fit_loop.current.name
+        self.after.setdefault(stage, []).append({name: values(model, name) for name in model.weights.names})
+        trainable = {n for n in model.weights.names if all(p.requires_grad for p in model.weights.named(n).values())}
+        frozen = {n for n in model.weights.names if not any(p.requires_grad for p in model.weights.named(n).values())}
+        assert trainable | frozen == set(model.weights.names)
+        self.trainable.setdefault(stage, []).append(trainable)
+        rates = [[group["lr"] for group in o.param_groups] for o in trainer.optimizers]
+        self.rates.setdefault(stage, []).append(rates)
+
+
+@pytest.fixture
+def fit(toy_trainer, toy_data):
+    """Trains a SWIRL on the toy world; returns the watch and the history."""
+
+    def run(model, *phases, **options):
+        watch = Watch()
+        trainer = toy_trainer(*phases, callbacks=[watch], **options)
+        trainer.fit(model, datamodule=toy_data())
+        recorder = next(c for c in trainer.callbacks if type(c).__name__ == "RunRecorder")
+        return watch, recorder.history
+
+    return run
+
+
+PHASES = ("pretrain", "sft", "bootstrap", "vim", "elbo", "vim")
+LEARNERS = {
+    "pretrain": {"fwm"},
+    "warmup": {"fwm", "idm"},
+    "bootstrap": {"fwm"},
+    "vim": {"fwm"},
+    "elbo": {"idm"},
+    "vimb": {"fwm"},
+}
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_only_the_learner_of_a_phase_learns(lora, toy_swirl, fit):
+    # 10 updates at the start, so that completions end and rewards differ in a group
+    model = toy_swirl(lora=lora, fwm={"anchor": 0.1, "learning_rate": 2e-2}, idm={"learning_rate": 2e-2})
+    watch, _ = fit(model, Stage("pretrain", updates=10), *PHASES[1:], updates=3)
+    assert list(watch.after) == list(LEARNERS)
+    for stage, learners in LEARNERS.items():
+        started = watch.started[stage]
+        for update, after in enumerate(watch.after[stage]):
+            assert watch.trainable[stage][update] == learners
+            for name in ("fwm", "idm"):
+                assert torch.equal(after[name], started[name]) == (name not in learners), (stage, name)
+                # the reference is the policy as the phase began
+                assert torch.equal(after[f"{name}_ref"], started[name]), (stage, name)
+        for a, b in zip(watch.after[stage], watch.after[stage][1:], strict=False):
+            assert all(not torch.equal(a[name], b[name]) for name in learners)
+
+
+def test_after_pretrain_both_roles_are_one_model(toy_swirl, fit):
+    model = toy_swirl()
+    watch, _ = fit(model, "pretrain", "sft")
+    last = watch.after["pretrain"][-1]
+    assert not torch.equal(last["fwm"], last["idm"])
+    assert torch.equal(watch.started["warmup"]["fwm"], last["fwm"])
+    assert torch.equal(watch.started["warmup"]["idm"], last["fwm"])
+
+
+def test_moments_are_forgotten_between_phases(toy_swirl, fit):
+    watch, _ = fit(toy_swirl(), "sft", "vim", "elbo")
+    assert all(counts == [0, 0] for counts in watch.moments.values())
+
+
+def test_learning_rates(toy_swirl, fit):
+    """Linear warm-up then half a cosine, in each stage anew; the stage's peak, or else the role's."""
+    model = toy_swirl(fwm={"learning_rate": 4e-3}, idm={"learning_rate": 1e-3}, lr_warmup=2)
+    stages = (Stage("sft", updates=6), Stage("vim", updates=4, learning_rate=5e-4), Stage("elbo", updates=3))
+    watch, _ = fit(model, *stages)
+
+    def schedule(peak, updates):
+        tail = [0.5 * (1 + math.cos(math.pi * u / (updates - 2))) for u in range(updates - 2)]
+        return [peak * factor for factor in (0.5, 1.0, *tail)]
+
+    def rates(stage, role):
+        return [update[role][0] for update in watch.rates[stage]]
+
+    assert rates("warmup", 0) == pytest.approx(schedule(4e-3, 6))
+    assert rates("warmup", 1) == pytest.approx(schedule(1e-3, 6))
+    assert rates("vim", 0) == pytest.approx(schedule(5e-4, 4))
+    assert rates("elbo", 1) == pytest.approx(schedule(1e-3, 3))
+
+
+def test_constant_learning_rate(toy_swirl, fit):
+    model = toy_swirl(lr_schedule="constant", lr_warmup=0)
+    watch, _ = fit(model, "sft", updates=4)
+    assert [update[0] for update in watch.rates["warmup"]] == [[5e-3]] * 4
+
+
+@pytest.mark.parametrize("loss", ["grpo", "dr_grpo", "dapo", "bnpo"])
+@pytest.mark.parametrize("importance", ["token", "sequence"])
+def test_every_loss_runs(loss, importance, toy_swirl, fit):
+    role = {"loss": loss, "importance": importance, "inner_steps": 2, "anchor": 0.1, "top_p": 0.95}
+    role |= {"advantage_scale": {"grpo": "batch", "dapo": "none"}.get(loss, "group"), "temperature": 0.9}
+    role |= {"kl": "k1" if loss == "bnpo" else "k3"}
+    watch, history = fit(toy_swirl(fwm=role, idm=role, bootstrap=0.1), "vim", "elbo")
+    assert len(history) == 4
+    assert all(math.isfinite(x) for row in history for x in row.values() if not isinstance(x, str))
+    assert not torch.equal(watch.after["vim"][-1]["fwm"], watch.started["vim"]["fwm"])
+    assert not torch.equal(watch.after["elbo"][-1]["idm"], watch.started["elbo"]["idm"])
+
+
+def test_inner_steps_leave_the_sampling_policy(toy_swirl, fit, monkeypatch):
+    """The first step on a batch has ratio 1, the second one has not: old log-probs stay those of the sampler."""
+    ratios, original = [], grpo_mixin.grpo_loss
+
+    def recorded(logp, old, *args, **kwargs):
+        ratios.append((logp - old).detach().exp()[args[2]])
+        return original(logp, old, *args, **kwargs)
+
+    monkeypatch.setattr(grpo_mixin, "grpo_loss", recorded)
+    fit(toy_swirl(fwm={"inner_steps": 3, "anchor": 0.5}, lr_warmup=0), "vim", updates=2)
+    assert len(ratios) == 6
+    for first in (0, 3):
+        torch.testing.assert_close(ratios[first], torch.ones_like(ratios[first]), atol=1e-5, rtol=0)
+        moved = [float((ratio - 1).abs().max()) for ratio in ratios[first : first + 3]]
+        assert 1e-4 < moved[1] < moved[2]
+
+
+def test_a_phase_raises_its_reward(toy_swirl, fit):
+    """Not only finite: GRPO on a reward that counts a token makes the token frequent."""
+
+    class Likes:
+        def __call__(self, rollouts, task, scorer):
+            return Rewards(torch.tensor([float(c.count(50)) for c in rollouts.completions]))
+
+    model = toy_swirl(
+        fwm={"group_size": 16, "learning_rate": 2e-2, "beta": 0.0}, reward=Likes(), lr_schedule="constant"
+    )
+    _, history = fit(model, Stage("vim", updates=12, batch_size=4))
+    assert history[-1]["reward"] > history[0]["reward"] + 1
+
+
+def test_shared_weights(toy_swirl, fit, spy):
+    """One set for both roles; while it learns, the reference, which stands still, samples z and scores."""
+    model = toy_swirl(shared_weights=True, fwm={"anchor": 0.1}, idm={"anchor": 0.1})
+    scorers = []
+
+    class Spy:
+        def __call__(self, rollouts, task, scorer):
+            scorers.append(scorer.name)
+            return likelihood(rollouts, task, scorer)
+
+    likelihood, model.reward = model.reward, Spy()
+    latent = spy(model.idm, "answer")
+    watch, _ = fit(model, "pretrain", "sft", "bootstrap", "vim", "elbo")
+    assert model.weights.names == ("shared", "shared_ref")
+    assert scorers == ["shared_ref"] * 4
+    assert [args[2].name for args, kwargs, _ in latent if len(args) == 3] == ["shared_ref"] * 4
+    for stage, updates in watch.after.items():
+        for after in updates:
+            assert torch.equal(after["shared_ref"], watch.started[stage]["shared"])
+            assert not torch.equal(after["shared"], watch.started[stage]["shared"])
+    assert all(sets == [{"shared"}] * 2 for sets in watch.trainable.values())
+
+
+@pytest.mark.parametrize("phase", ["pretrain", "sft", "bootstrap", "vim", "elbo"])
+def test_not_a_number_stops_the_run(phase, toy_swirl, fit):
+    """With the phase and the update in the message."""
+    model = toy_swirl()
+
+    class Poison(L.Callback):
+        def on_train_batch_start(self, trainer, model, batch, batch_idx):
+            if batch_idx == 1:
+                with torch.no_grad():
+                    for name in ("fwm", "idm"):
+                        next(iter(model.weights.named(name).values())).fill_(torch.nan)
+
+    name = "warmup" if phase == "sft" else phase
+    with pytest.raises(FloatingPointError, match=rf"{name} update 1: .*learning_rate"):
+        fit_with(fit, model, phase, Poison())
+
+
+def fit_with(fit, model, phase, callback):
+    """Trains with one more callback, through the module, which is one's own place for callbacks."""
+    model.configure_callbacks = lambda: [callback]
+    return fit(model, phase, updates=3)
+
+
+def test_not_a_number_from_a_reward_stops_the_run(toy_swirl, fit):
+    class Broken:
+        def __call__(self, rollouts, task, scorer):
+            return Rewards(torch.full((len(rollouts.completions),), torch.nan))
+
+    with pytest.raises(FloatingPointError, match="vim update 0: .*reward"):
+        fit(toy_swirl(reward=Broken()), "vim")
+
+
+def test_generated_tokens_carry_no_gradient(toy_swirl, fit):
+    """Tokens counted for the gradient are those of the update's forward; generation and scoring are not among them."""
+    _, history = fit(toy_swirl(), "sft", "bootstrap", "vim", "elbo", updates=1)
+    rows = {row["stage"]: row for row in history}
+    assert rows["warmup"]["gradient_tokens"] == rows["warmup"]["tokens"]
+    for stage in ("vim", "elbo"):
+        # policy, reference and scorer read texts of about one length, and the generation is paid for beside them
+        assert rows[stage]["gradient_tokens"] < rows[stage]["tokens"] / 2
+
+
+def test_groups_without_variance_are_counted(phase_swirl):
+    """All rewards of a group equal, to the bit or not, is no variance."""
+    model, data = phase_swirl(fwm={"group_size": 7, "beta": 0.0})
+    model._optimise = lambda role, loss: 0.0
+    constant = [-0.1, -3.3, -7.7]
+    model.reward = lambda rollouts, task, scorer: Rewards(torch.tensor(constant)[rollouts.prompt_of])
+    metrics = model._vim(Batch(data.state_only[:3], []))
+    assert metrics["zero_variance_groups"] == 1
+    assert metrics["reward"] == pytest.approx(sum(constant) / 3)
+    assert metrics["loss"] == 0
+
+
+# ---- single steps
+
+
+def captured_loss(model, step, batch):
+    """The loss that a step would optimise."""
+    losses = []
+    model._optimise = lambda role, loss: losses.append(loss) or 0.0
+    metrics = step(batch)
+    return losses[-1], metrics
+
+
+def test_bootstrap_and_anchor_terms(phase_swirl, spy):
+    """Both are supervised losses beside GRPO's, with their own weights."""
+    model, data = phase_swirl(fwm={"beta": 0.2})
+    batch, layout = Batch(data.state_only[:3], data.labelled[:2]), model.codec.prompts
+    latent = spy(model, "_latent_actions")
+    plain, _ = captured_loss(model, model._vim, batch)
+    model.bootstrap = 0.7
+    with_bootstrap, _ = captured_loss(model, model._vim, batch)
+    model.bootstrap, model.fwm.anchor = 0.0, 0.4
+    with_anchor, _ = captured_loss(model, model._vim, batch)
+
+    codes, zs = [model.codec.encode(t) for t in batch.pairs], latent[0][2][0]
+    prompts = [layout.forward(code.x, z) for code, z in zip(codes, zs, strict=True)]
+    sft = model.fwm.sft_loss(prompts, [code.y for code in codes])
+    labelled = model._labelled_loss(model.fwm, batch.labelled)
+    assert float(sft.detach()) != pytest.approx(float(labelled.detach()))
+    for total, coefficient, extra in ((with_bootstrap, 0.7, sft), (with_anchor, 0.4, labelled)):
+        torch.testing.assert_close(total, plain + coefficient * extra)
+        parts = [
+            torch.autograd.grad(x, model.fwm.policy.parameters(), retain_graph=True) for x in (total, plain, extra)
+        ]
+        for got, a, b in zip(*parts, strict=True):
+            torch.testing.assert_close(got, a + coefficient * b, atol=1e-5, rtol=1e-4)
+
+
+def test_bootstrap_phase(phase_swirl, spy):
+    """The mean of the supervised losses on the IDM's labels and on the true ones."""
+    model, data = phase_swirl("bootstrap")
+    batch, layout = Batch(data.state_only[:3], data.labelled[:3]), model.codec.prompts
+    latent = spy(model, "_latent_actions")
+    loss, _ = captured_loss(model, model._bootstrap, batch)
+    codes, zs = [model.codec.encode(t) for t in batch.pairs], latent[0][2][0]
+    prompts = [layout.forward(code.x, z) for code, z in zip(codes, zs, strict=True)]
+    own = model.fwm.sft_loss(prompts, [code.y for code in codes])
+    torch.testing.assert_close(loss, (own + model._labelled_loss(model.fwm, batch.labelled)) / 2)
+
+
+def test_pretrain_reads_states_only(phase_swirl, spy):
+    model, data = phase_swirl("pretrain")
+    calls = spy(model.fwm.policy, "logprobs")
+    captured_loss(model, model._pretrain, Batch(data.state_only[:3], []))
+    ((prompts, _, rows, scored), _, _) = calls[0]
+    layout = model.codec.prompts
+    codes = [model.codec.encode(t) for t in data.state_only[:3]]
+    assert all(prompt == layout.start for prompt in prompts)
+    assert rows == [(*code.x, *layout.next_state, *code.y, layout.eos) for code in codes]
+    assert scored == list(map(len, rows))
+
+
+def test_latent_actions_come_from_the_current_idm(phase_swirl, whole_text_logps):
+    model, data = phase_swirl(idm={"temperature": 0.8})
+    layout = model.codec.prompts
+    pairs = [(code.x, code.y) for code in map(model.codec.encode, data.state_only[:4])]
+    prompts = [layout.inverse(x, y) for x, y in pairs]
+    zs, logq = model._latent_actions(pairs)
+    assert model._latent_actions(pairs)[0] == zs  # the same update draws the same
+    model._update_index = 1
+    assert model._latent_actions(pairs)[0] != zs  # the next visit of a pair draws anew
+    model._update_index = 0
+    for z, q, prompt in zip(zs, logq.tolist(), prompts, strict=True):
+        row = z if len(z) == 6 else (*z, layout.eos)
+        logits = model.weights.activate("idm")(input_ids=torch.tensor([prompt + row])).logits[0, len(prompt) - 1 : -1]
+        expected = torch.log_softmax(logits / 0.8, -1).gather(1, torch.tensor(row)[:, None]).sum()
+        assert q == pytest.approx(expected.item(), abs=1e-4)
+
+    model.weights.copy("fwm", "idm")
+    assert model._latent_actions(pairs)[0] != zs  # another IDM, other actions
+    model.latent = "greedy"
+    greedy = model.idm.policy.generate(prompts, [0] * 4, group_size=1, max_tokens=6, sampling=GREEDY)
+    assert model._latent_actions(pairs)[0] == [greedy.completions[n] for n in greedy.row_of[:, 0].tolist()]
+    model._update_index = 1
+    assert model._latent_actions(pairs)[0] == [greedy.completions[n] for n in greedy.row_of[:, 0].tolist()]
+
+
+def test_state_prior(phase_swirl, spy):
+    """The KL of the ELBO phase is then to pi_ref(z | x), and the supervised loss trains that prior too."""
+    model, data = phase_swirl("elbo", idm={"prior": "state", "beta": 0.5})
+    layout, pairs = model.codec.prompts, data.state_only[:3]
+    calls = spy(model.idm.reference, "logprobs")
+    captured_loss(model, model._elbo, Batch(pairs, []))
+    codes = [model.codec.encode(t) for t in pairs]
+    assert calls[0][0][0] == [layout.prior(code.x) for code in codes]
+
+    labelled = [model.codec.encode(t) for t in data.labelled[:3]]
+    zs = [code.z for code in labelled]
+    posterior = model.idm.sft_loss([layout.inverse(code.x, code.y) for code in labelled], zs)
+    prior = model.idm.sft_loss([layout.prior(code.x) for code in labelled], zs)
+    torch.testing.assert_close(model._labelled_loss(model.idm, data.labelled[:3]), (posterior + prior) / 2)
+
+    model.idm.prior = "posterior"
+    calls.clear()
+    captured_loss(model, model._elbo, Batch(pairs, []))
+    assert calls[0][0][0] == [layout.inverse(code.x, code.y) for code in codes]
+    torch.testing.assert_close(model._labelled_loss(model.idm, data.labelled[:3]), posterior)
+
+
+def test_seeds(phase_swirl):
+    """Different for every purpose, prompt, update, stage, process and run; the same when asked again."""
+    model, _ = phase_swirl()
+    first = model._seeds("y", 3)
+    assert model._seeds("y", 3) == first
+    assert model._seeds("y", 5)[:3] == first
+    others = model._seeds("z", 3)
+    model._update_index = 1
+    others += model._seeds("y", 3)
+    model._update_index, model.seed = 0, 1
+    others += model._seeds("y", 3)
+    assert len({*first, *others}) == 12

@@ -1,0 +1,83 @@
+"""A batch shared out over two processes has the gradient of the whole batch; the release's did not."""
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from swirl_lightning.types import Rollouts
+
+SHARES = ([0, 1], [2, 3])
+COMPLETIONS = [[(40,), (41, 42)], [(), (40, 41, 42)], [(43, 44, 45, 46, 47), (48,)], [(), (49,)]]
+REWARDS = torch.tensor([[-1.0, -2.0], [-0.2, -4.0], [-3.0, -2.9], [-0.5, -0.1]])
+
+
+def rollouts_of(prompts, share, eos):
+    """Two distinct completions for each prompt of the share, lengths differing between the shares."""
+    rows = [(i, (*completion, eos)) for i, p in enumerate(share) for completion in COMPLETIONS[p]]
+    longest = max(len(row) for _, row in rows)
+    mask = torch.tensor([[t < len(row) for t in range(longest)] for _, row in rows])
+    return Rollouts(
+        prompts=tuple(prompts[p] for p in share),
+        completions=tuple(row[:-1] for _, row in rows),
+        prompt_of=torch.tensor([i for i, _ in rows]),
+        row_of=torch.arange(len(rows)).reshape(-1, 2),
+        ids=torch.tensor([(*row, *(eos,) * (longest - len(row))) for _, row in rows]),
+        mask=mask,
+        finished=torch.ones(len(rows), dtype=torch.bool),
+        logp=torch.zeros(len(rows), longest),
+    )
+
+
+def losses(model, prompts, share):
+    """Every loss of one process's prompts, by name."""
+    role = model.fwm
+    rollouts, rewards_N = rollouts_of(prompts, share, model.codec.prompts.eos), REWARDS[share].flatten()
+    results = {"sft": role.sft_loss(rollouts.prompts, [(40,) * (3 * p) for p in share])}
+    for kind in ("grpo", "dr_grpo", "dapo", "bnpo"):
+        for scale in ("group", "batch", "none"):
+            role.loss_type, role.advantage_scale = kind, scale
+            experience = role.experience(rollouts, rewards_N, rollouts.prompts)
+            results[f"{kind} {scale}"] = role.grpo_loss(experience)[0].loss
+    return results
+
+
+def gradients(model, results):
+    parameters = model.fwm.policy.parameters()
+    return {
+        name: torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters, retain_graph=True)])
+        for name, loss in results.items()
+    }
+
+
+def work(rank, model, prompts, meeting, expected, failures):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    for name, gradient in gradients(model, losses(model, prompts, SHARES[rank])).items():
+        dist.all_reduce(gradient)
+        gradient /= 2  # as DDP does
+        error = (gradient - expected[name]).norm() / expected[name].norm()
+        if not error < 1e-4:
+            failures.put(f"rank {rank}: {name} differs by {error:g}")
+    dist.destroy_process_group()
+
+
+def test_two_processes_have_the_gradient_of_one(phase_swirl, tmp_path):
+    model, data = phase_swirl(fwm={"beta": 0.2})
+    codes = [model.codec.encode(t) for t in data.state_only[:4]]
+    prompts = [model.codec.prompts.forward(code.x, (50,) * p) for p, code in enumerate(codes)]
+    whole = gradients(model, losses(model, prompts, [0, 1, 2, 3]))
+    assert len({round(float(g.norm()), 5) for g in whole.values()}) == 10  # dapo and bnpo coincide
+
+    context = mp.get_context("fork")
+    failures = context.Queue()
+    arguments = (model, prompts, tmp_path / "rendezvous", whole, failures)
+    processes = [context.Process(target=work, args=(rank, *arguments)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    found = [failures.get() for _ in range(failures.qsize())]
+    if found:
+        pytest.fail("\n".join(found))
