@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import ArgsType, LightningCLI
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from swirl_lightning.environments.base import TransitionDataModule
 from swirl_lightning.environments.textworld_collect import collect_textworld
@@ -45,11 +46,16 @@ class SwirlCLI(LightningCLI):
         parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
 
-    def before_instantiate_classes(self) -> None:
-        """Find the checkpoint, so that a run continues in the folder that it began in."""
-        config = self.config[self.subcommand]
+    def parse_arguments(self, parser: Any, args: ArgsType) -> None:
+        """Find the checkpoint too, so that a run continues in the folder that it began in.
+
+        This early, because Lightning opens the file right after this, and says nothing of use where it cannot.
+        """
+        super().parse_arguments(parser, args)
+        subcommand = self.config.subcommand
+        config = self.config[subcommand]
         config.weights_only = True
-        if self.subcommand != "fit":
+        if subcommand != "fit":
             self.save_config_callback = None  # the folder keeps the configuration it was trained with
         path = config.get("ckpt_path")
         if path == "last":
@@ -60,7 +66,7 @@ class SwirlCLI(LightningCLI):
             if found:
                 config.ckpt_path = str(_last(root, found[-1]))
                 config.trainer.run_version = found[-1]
-            elif self.subcommand == "fit":
+            elif subcommand == "fit":
                 print(f"no checkpoint under {root} yet: starting from the beginning", file=sys.stderr)
                 config.ckpt_path = None
                 config.trainer.run_version = versions_of(root)[-1] if versions_of(root) else None
@@ -70,10 +76,8 @@ class SwirlCLI(LightningCLI):
             read_checkpoint(config.ckpt_path, "--ckpt_path")
             if config.trainer.run_version is None:
                 config.trainer.run_version = _version_of(Path(config.ckpt_path), Path(config.trainer.default_root_dir))
-        elif self.subcommand != "fit":
-            raise InputError(
-                f"swirl {self.subcommand} needs a trained model: give --ckpt_path FILE, or --ckpt_path last"
-            )
+        elif subcommand != "fit":
+            raise InputError(f"swirl {subcommand} needs a trained model: give --ckpt_path FILE, or --ckpt_path last")
         elif (
             config.trainer.run_version is not None
             and _last(Path(config.trainer.default_root_dir), config.trainer.run_version).is_file()
@@ -130,13 +134,23 @@ def main(args: list[str] | None = None) -> int:
         else:
             sys.argv = [sys.argv[0]]  # LightningCLI warns when it is given arguments beside the shell's own
             SwirlCLI(args)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (ValueError, MisconfigurationException) as error:
+        print(f"error: {_meant_for_users(error)}", file=sys.stderr)
         return 2
     except FloatingPointError as error:
         print(f"training stopped: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _meant_for_users(error: BaseException) -> BaseException:
+    """The error itself, or the one that jsonargparse wrapped while it built a class; any other is raised again."""
+    found: BaseException | None = error
+    while not isinstance(found, InputError | MisconfigurationException):
+        if found is None:
+            raise error
+        found = found.__cause__
+    return found
 
 
 def _quiet() -> None:
