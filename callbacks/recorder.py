@@ -104,6 +104,7 @@ class RunRecorder(L.Callback):
     def on_predict_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *args: Any
     ) -> None:
+        """Keep a batch of predictions."""
         self._predicted += map(_row, batch, outputs)
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

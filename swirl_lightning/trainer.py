@@ -10,11 +10,18 @@ import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
-from swirl_lightning.callbacks import PhaseCheckpoint, PhaseFreeze, PhaseProgress, PhaseStart, RunRecorder
+from swirl_lightning.callbacks import (
+    PhaseCheckpoint,
+    PhaseFreeze,
+    PhaseMonitor,
+    PhaseProgress,
+    PhaseStart,
+    RunRecorder,
+)
 from swirl_lightning.loops import AlternatingLoop, expand_schedule
 from swirl_lightning.types import Stage
 
-CALLBACKS = (PhaseStart, PhaseFreeze, RunRecorder, PhaseCheckpoint)
+CALLBACKS = (PhaseStart, PhaseFreeze, PhaseMonitor, RunRecorder, PhaseCheckpoint)
 
 
 class SwirlTrainer(L.Trainer):

@@ -61,6 +61,8 @@ def token_logprobs(
         entropy_C = torch.special.entr((logits_CV.detach() - log_z_C.detach()[:, None]).exp()).sum(dim=1)
         return target_logits_C - log_z_C, entropy_C
 
+    if len(targets_M) <= chunk:  # one chunk may be kept until backward: computing it again would save nothing
+        return score(hidden_MD, targets_M, support_MK)
     hidden, targets = hidden_MD.split(chunk), targets_M.split(chunk)
     supports = [None] * len(targets) if support_MK is None else support_MK.split(chunk)
     pieces = [

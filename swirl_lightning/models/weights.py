@@ -30,6 +30,11 @@ class Weights(nn.Module, ABC):
     def activate(self, name: str) -> Any:
         """The Hugging Face model with the set ``name`` in place."""
 
+    @property
+    def has_base(self) -> bool:
+        """Whether ``activate("")`` gives a base model that no phase has trained."""
+        return False
+
     @abstractmethod
     def named(self, name: str) -> dict[str, nn.Parameter]:
         """The parameters of the set ``name``; the same keys for every set."""
@@ -116,18 +121,23 @@ class LoraWeights(Weights):
             }
             for name in self.names
         }
-        self._active = ""
+        self._active: str | None = None
 
     def activate(self, name: str) -> Any:  # noqa: D102
         if self._active != name:
-            trainable = {key for key in self.names if next(iter(self.named(key).values())).requires_grad}
+            trainable = [p for adapter in self._named.values() for p in adapter.values() if p.requires_grad]
             for layer in self._layers:
-                layer.set_adapter(name, inference_mode=True)  # freezes all of the layer's adapters: undone below
-            for key in trainable:
-                for parameter in self.named(key).values():
-                    parameter.requires_grad_(True)
+                layer.enable_adapters(bool(name))
+                if name:
+                    layer.set_adapter(name, inference_mode=True)
+            for parameter in trainable:  # PEFT freezes and thaws with every switch; here a phase decides
+                parameter.requires_grad_(True)
             self._active = name
         return self.model
+
+    @property
+    def has_base(self) -> bool:  # noqa: D102
+        return True
 
     def named(self, name: str) -> dict[str, nn.Parameter]:  # noqa: D102
         return self._named[name]

@@ -10,6 +10,8 @@ from torch import nn
 from torchmetrics import Metric
 
 from swirl_lightning.metrics import DeltaF1, ExactMatch, MeanLogProb, TokenF1, UniqueShare
+from swirl_lightning.models import Policy
+from swirl_lightning.modules.grpo_mixin import target_logprobs
 from swirl_lightning.types import InputError, Transition
 
 if TYPE_CHECKING:
@@ -24,10 +26,16 @@ class Prediction(NamedTuple):
 
 
 class Evaluation(nn.Module):
-    """Accumulates the metrics of one split."""
+    """Accumulates the metrics of one split.
 
-    def __init__(self) -> None:
+    Args:
+        base: a model that no phase trains, whose log-prob of the IDM's actions shows a drift into strings that only
+            the FWM likes; None where there is no such model.
+    """
+
+    def __init__(self, base: Policy | None = None) -> None:
         super().__init__()
+        self.base = base
         self.metrics = nn.ModuleDict(
             {
                 "fwm_exact_match": ExactMatch(),
@@ -40,6 +48,8 @@ class Evaluation(nn.Module):
                 "idm_unique": UniqueShare(),
             }
         )
+        if base:
+            self.metrics["idm_base_logp"] = MeanLogProb()
 
     def __getitem__(self, name: str) -> Metric:
         metric = self.metrics[name]
@@ -61,20 +71,24 @@ class Evaluation(nn.Module):
         layout = model.codec.prompts
         forward = [model.fwm.prompt(layout, code.x, z) for code, z in zip(codes, zs, strict=True)]
         inverse = [model.idm.prompt(layout, code.x, y) for code, y in zip(codes, ys, strict=True)]
+        said_zs, said_ys = model.idm.answer(inverse)[0], model.fwm.answer(forward)[0]
         predictions = [
             Prediction(model.codec.action(z), model.codec.next_state(t.state, y))
-            for t, z, y in zip(transitions, model.idm.answer(inverse)[0], model.fwm.answer(forward)[0], strict=True)
+            for t, z, y in zip(transitions, said_zs, said_ys, strict=True)
         ]
         actions, next_states = [p.action for p in predictions], [p.next_state for p in predictions]
         true_actions, true_states = [t.action or "" for t in transitions], [t.next_state for t in transitions]
         self["fwm_exact_match"].update(next_states, true_states)
         self["fwm_token_f1"].update(next_states, true_states)
         self["fwm_delta_f1"].update([t.state for t in transitions], next_states, true_states)
-        self["fwm_logp"].update(*model.fwm.target_logprobs(forward, ys))
+        self["fwm_logp"].update(*target_logprobs(model.fwm.policy, forward, ys))
         self["idm_exact_match"].update(actions, true_actions)
         self["idm_token_f1"].update(actions, true_actions)
-        self["idm_logp"].update(*model.idm.target_logprobs(inverse, zs))
+        self["idm_logp"].update(*target_logprobs(model.idm.policy, inverse, zs))
         self["idm_unique"].update(actions)
+        if self.base:
+            priors = [layout.prior(code.x) for code in codes]
+            self["idm_base_logp"].update(*target_logprobs(self.base, priors, said_zs))
         return predictions
 
     def compute(self) -> dict[str, float]:

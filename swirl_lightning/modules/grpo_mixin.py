@@ -174,14 +174,8 @@ class GRPOMixin:
 
     def sft_loss(self, prompts: Sequence[Ids], targets: Sequence[Ids]) -> Tensor:
         """Negative mean log-prob per token of the targets of all processes, end token included. Scalar."""
-        logp_NT, mask_NT = self.target_logprobs(prompts, targets)
+        logp_NT, mask_NT = target_logprobs(self.policy, prompts, targets)
         return -logp_NT.sum() / mean_over_processes(float(mask_NT.sum()), logp_NT.device)
-
-    def target_logprobs(self, prompts: Sequence[Ids], targets: Sequence[Ids]) -> tuple[Tensor, Tensor]:
-        """Log-probs of one target per prompt at temperature 1, end token included, and their mask. Both [N, T]."""
-        rows = [(*target, self.policy.eos) for target in targets]
-        scores = self.policy.logprobs(prompts, torch.arange(len(rows)), rows, list(map(len, rows)))
-        return scores.logp, scores.mask
 
     def _logprobs(self, policy: Policy, rollouts: Rollouts, prompts: Sequence[Ids]) -> tuple[Tensor, Tensor]:
         """Log-probs of the sampled tokens under the distribution that ``policy`` would sample from, and its entropy."""
@@ -192,3 +186,10 @@ class GRPOMixin:
             temperature=self.sampling.temperature, support=rollouts.support,
         )  # fmt: skip
         return scores.logp, scores.entropy
+
+
+def target_logprobs(policy: Policy, prompts: Sequence[Ids], targets: Sequence[Ids]) -> tuple[Tensor, Tensor]:
+    """Log-probs of one target per prompt at temperature 1, end token included, and their mask. Both [N, T]."""
+    rows = [(*target, policy.eos) for target in targets]
+    scores = policy.logprobs(prompts, torch.arange(len(rows)), rows, list(map(len, rows)))
+    return scores.logp, scores.mask

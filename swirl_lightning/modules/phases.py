@@ -57,7 +57,7 @@ class PhaseSteps(L.LightningModule):
         return role.reference if self.shared_weights else role.policy
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, dict[str, float]]:
-        """One update of the running phase. Returns and logs its metrics."""
+        """One update of the running phase. Returns its metrics."""
         started = time.perf_counter()
         self._update_index = batch_idx
         self._clocks = {"generation": 0.0, "scoring": 0.0, "update": 0.0}
@@ -75,8 +75,6 @@ class PhaseSteps(L.LightningModule):
         tokens, gradient_tokens = (after - b for after, b in zip(self._tokens(), before, strict=True))
         metrics |= {f"share_{name}": value / seconds for name, value in self._clocks.items()}
         metrics |= {"tokens": tokens, "gradient_tokens": gradient_tokens, "tokens_per_second": tokens / seconds}
-        if (batch_idx + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            self.log_dict({f"{phase}/{name}": float(value) for name, value in metrics.items()}, batch_size=len(batch))
         return {"metrics": metrics}
 
     def _pretrain(self, batch: Batch) -> dict[str, float]:

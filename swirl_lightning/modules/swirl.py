@@ -102,7 +102,8 @@ class SWIRL(PhaseSteps):
         for role, name in zip(roles, own, strict=True):
             role.policy = Policy(self.weights, name, self.codec.prompts.eos)
             role.reference = Policy(self.weights, f"{name}_ref", self.codec.prompts.eos)
-        self.evaluations = torch.nn.ModuleDict({name: Evaluation() for name in ("test", "validation")})
+        base = Policy(self.weights, "", self.codec.prompts.eos) if self.weights.has_base else None
+        self.evaluations = torch.nn.ModuleDict({name: Evaluation(base) for name in ("test", "validation")})
 
     def _set_tokenizer(self, tokenizer: Any) -> None:
         self.codec = TextCodec(tokenizer, self.layout, self.state_form, self.max_tokens)

@@ -1,0 +1,63 @@
+"""The figures of every update, and a word when a phase shows signs of collapse."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import fmean
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.utilities import rank_zero_warn
+
+from swirl_lightning.callbacks.freeze import running
+
+
+class PhaseMonitor(L.Callback):
+    """Logs each update as ``<phase>/<figure>`` and watches for collapse (arXiv:2602.06130, section 5).
+
+    Logged in the RL phases: reward and its standard deviation within groups, groups without any, share of distinct
+    completions, their length and the share cut off, KL, entropy, clip fraction, gradient norm, the bound of the
+    phase's theorem, tokens per second and the shares of time in generation, scoring and update.
+
+    Args:
+        last: updates at the end of a phase that are judged together.
+        max_zero_variance: warn above this share of groups whose rewards are all equal: they teach nothing.
+        max_truncated: warn above this share of completions without an end token.
+        min_entropy: warn below this entropy of the learner, in nats per token.
+    """
+
+    def __init__(
+        self, last: int = 20, max_zero_variance: float = 0.95, max_truncated: float = 0.2, min_entropy: float = 1e-3
+    ) -> None:
+        self.last = last
+        self.limits = {
+            "zero_variance_groups": (max_zero_variance, 1, "no group tells good from bad: raise temperature"),
+            "truncated_share": (max_truncated, 1, "completions run on without an end: raise max_new_tokens or beta"),
+            "entropy": (min_entropy, -1, "the policy has all but stopped exploring: raise beta or lower learning_rate"),
+        }
+        self._recent: list[Mapping[str, float]] = []
+
+    def on_train_epoch_start(self, *args: Any) -> None:  # noqa: D102
+        self._recent = []
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Log what the update returned."""
+        loop, _ = running(trainer, pl_module)
+        metrics = outputs["metrics"]
+        self._recent = [*self._recent, metrics][-self.last :]
+        if (batch_idx + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            named = {f"{loop.stage.phase}/{name}": float(value) for name, value in metrics.items()}
+            pl_module.log_dict(named, batch_size=len(batch))
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Judge the end of the phase."""
+        loop, _ = running(trainer, pl_module)
+        for name, (limit, sign, advice) in self.limits.items():
+            values = [metrics[name] for metrics in self._recent if name in metrics]
+            if values and sign * fmean(values) > sign * limit:
+                rank_zero_warn(
+                    f"{loop.finished.name}: {name} is {fmean(values):.3g} over the last {len(values)} updates "
+                    f"({'above' if sign > 0 else 'below'} {limit:g}); {advice}"
+                )
