@@ -79,6 +79,7 @@ class RunRecorder(L.Callback):
     def write(self, trainer: L.Trainer, seed: int) -> None:
         """Write the run's files, each whole or not at all."""
         folder = Path(trainer.run_dir)  # type: ignore[attr-defined]
+        folder.mkdir(parents=True, exist_ok=True)
         results = {
             "config": trainer.run_config,  # type: ignore[attr-defined]
             "versions": versions(),
@@ -94,6 +95,7 @@ class RunRecorder(L.Callback):
         if not trainer.is_global_zero or not self.stages:
             return
         folder = Path(trainer.run_dir)  # type: ignore[attr-defined]
+        self.write(trainer, running(trainer, pl_module)[1].seed)  # a finished run may be resumed into another folder
         report = write_report(folder)
         print(gain_table(json.loads((folder / "results.json").read_text(encoding="utf-8"))))
         print(f"results: {folder / 'results.json'}\nreport:  {report}")
