@@ -25,7 +25,7 @@ class PhaseCheckpoint(Checkpoint):
         self.keep_phases = keep_phases
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: D102
-        if not self.path(trainer).exists():
+        if trainer.ckpt_path is None:
             self._save(trainer, self.path(trainer))
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:  # noqa: D102

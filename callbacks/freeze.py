@@ -38,6 +38,10 @@ class PhaseFreeze(L.Callback):
 class PhaseStart(L.Callback):
     """Take the reference, the policy as its phase begins, and forget the optimisers' moments of the phase before."""
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """All processes write to the folder that the first one chose."""
+        trainer.run_dir = trainer.strategy.broadcast(trainer.run_dir)  # type: ignore[attr-defined]
+
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Not called on a resume in the middle of a phase: the checkpoint holds reference and moments."""
         _, module = running(trainer, pl_module)

@@ -16,8 +16,8 @@ class PhaseMonitor(L.Callback):
     """Logs each update as ``<phase>/<figure>`` and watches for collapse (arXiv:2602.06130, section 5).
 
     Logged in the RL phases: reward and its standard deviation within groups, groups without any, share of distinct
-    completions, their length and the share cut off, KL, entropy, clip fraction, gradient norm, the bound of the
-    phase's theorem, tokens per second and the shares of time in generation, scoring and update.
+    completions, their length and the share cut off, KL, entropy, clip fraction, gradient norm, an estimate of the
+    phase's bound (docs/implementation_details.md says when it is one), tokens per second and the shares of time in generation, scoring and update.
 
     Args:
         last: updates at the end of a phase that are judged together.

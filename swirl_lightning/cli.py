@@ -125,15 +125,14 @@ def report(args: list[str]) -> None:
 
 def main(args: list[str] | None = None) -> int:
     """Run a command. Returns the exit code: 0 done, 1 training failed, 2 bad input."""
-    args = sys.argv[1:] if args is None else args
+    given = sys.argv[1:] if args is None else args
     _quiet()
     commands = {"collect": collect, "report": report}
     try:
-        if args and args[0] in commands:
-            commands[args[0]](args[1:])
+        if given and given[0] in commands:
+            commands[given[0]](given[1:])
         else:
-            sys.argv = [sys.argv[0]]  # LightningCLI warns when it is given arguments beside the shell's own
-            SwirlCLI(args)
+            SwirlCLI(args)  # the shell's own stay in sys.argv, with which other processes of a run are started
     except (ValueError, MisconfigurationException) as error:
         print(f"error: {_meant_for_users(error)}", file=sys.stderr)
         return 2
@@ -163,6 +162,7 @@ def _quiet() -> None:
         ".*in eval mode at the start of training.*",
         ".*GPU available.*",
         ".*LeafSpec.*",
+        "LightningCLI.s args parameter is intended.*",
     ):
         warnings.filterwarnings("ignore", message)
 

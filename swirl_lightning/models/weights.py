@@ -122,6 +122,7 @@ class LoraWeights(Weights):
             for name in self.names
         }
         self._active: str | None = None
+        self.set_trainable(*self.names)  # DDP ignores for good what is frozen when it wraps the model
 
     def activate(self, name: str) -> Any:  # noqa: D102
         if self._active != name:

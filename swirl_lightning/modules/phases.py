@@ -167,9 +167,6 @@ class PhaseSteps(L.LightningModule):
                 if not x.isfinite().all():
                     raise self._diverged(learner, f"a {name} is not finite")
             experience = learner.experience(rollouts, rewards.total, ref_prompts)
-            # DDP averages the gradients of the processes: with the mean normaliser that is the loss of the whole batch
-            normalizer = self.trainer.strategy.reduce(torch.tensor(experience.normalizer), reduce_op="mean")
-            experience = experience._replace(normalizer=float(normalizer))
         for _ in range(learner.inner_steps):
             with self._clock("update"):
                 loss, entropy = learner.grpo_loss(experience)

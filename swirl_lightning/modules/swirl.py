@@ -138,7 +138,7 @@ class SWIRL(PhaseSteps):
         """Log the metrics of every split and keep them in ``results``."""
         self.results = {split: self._evaluation(split).compute() for split in self._splits()}
         for split, metrics in self.results.items():
-            self.log_dict({f"{split}/{name}": value for name, value in metrics.items()}, rank_zero_only=True)
+            self.log_dict({f"{split}/{name}": value for name, value in metrics.items()}, sync_dist=True)
 
     test_step = validation_step
     on_test_epoch_start = on_validation_epoch_start
