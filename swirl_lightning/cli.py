@@ -87,6 +87,15 @@ class SwirlCLI(LightningCLI):
                 "--ckpt_path last, or leave run_version out to begin a new folder"
             )
 
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """Name the trainer where Lightning refuses one of its arguments."""
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except InputError:
+            raise
+        except (ValueError, ImportError, MisconfigurationException) as error:
+            raise InputError(f"trainer: {error}") from error
+
     def after_instantiate_classes(self) -> None:
         """Give the trainer what it writes into results.json."""
         # what is recorded begins a new run when it is given to --config; how this one was continued is no part of it
