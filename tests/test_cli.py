@@ -1,0 +1,295 @@
+"""``swirl`` from outside: what a run leaves behind, and what each wrong input is told."""
+
+import gzip
+import itertools
+import json
+import os
+import re
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from swirl_lightning import __version__
+from swirl_lightning.cli import main
+from swirl_lightning.environments.textworld import QUICKSTART
+
+CONFIG = Path(__file__).parents[1] / "configs/debug.yaml"
+STAGES = ["pretrain", "warmup", "vim-1", "elbo-1"]
+METRICS = {
+    "fwm/exact_match", "fwm/token_f1", "fwm/delta_f1", "fwm/logp",
+    "idm/exact_match", "idm/token_f1", "idm/logp", "idm/unique",
+}  # fmt: skip
+QUIET = "--trainer.enable_progress_bar=false"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of a run of configs/debug.yaml in a process of its own, and what it printed."""
+    root = tmp_path_factory.mktemp("runs")
+    done = subprocess.run(
+        [sys.executable, "-m", "swirl_lightning", "fit", f"--config={CONFIG}", f"--trainer.default_root_dir={root}"],
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Traceback" not in done.stderr
+    return root / "version_0", done.stdout
+
+
+@pytest.fixture(scope="module")
+def small_data(tmp_path_factory):
+    """The first rows of the packaged data, which are read in no time."""
+    folder = tmp_path_factory.mktemp("data")
+    for path in QUICKSTART.glob("*.jsonl.gz"):
+        with gzip.open(path, "rt") as lines:
+            (folder / path.stem).write_text("".join(itertools.islice(lines, 100)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wrong(tmp_path_factory):
+    """A folder of files that are wrong in one way each."""
+    folder = tmp_path_factory.mktemp("wrong")
+    (folder / "log.jsonl").write_text('{"episode": "a", "step": 0, "state": "x", "next_state": "y"}\n{"episode": "a"\n')
+    (folder / "random.ckpt").write_bytes(bytes(range(256)) * 20)
+    torch.save({"state_dict": {}}, folder / "foreign.ckpt")
+    torch.save([1, 2], folder / "list.ckpt")
+    for name in ("two/a.gguf", "two/b.gguf", "one/a.gguf"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"no weights")
+    (folder / "empty").mkdir()
+    return folder
+
+
+def swirl(capsys, *args):
+    """Exit code, output and error output of a command."""
+    try:
+        code = main(list(args))
+    except SystemExit as stopped:
+        code = stopped.code
+    out, err = capsys.readouterr()
+    assert "Traceback" not in err
+    return code, out, err
+
+
+def results(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.glob("**/*") if path.is_file()}
+
+
+def float32(value):
+    """Lightning logs in single precision."""
+    return struct.unpack("f", struct.pack("f", value))[0]
+
+
+# ---- what a run leaves behind
+
+
+def test_results_hold_every_stage_in_full(run):
+    recorded = results(run[0])
+    assert recorded.keys() == {"config", "versions", "seed", "stages"}
+    assert recorded["versions"].keys() >= {"swirl-lightning", "python", "torch", "lightning", "transformers"}
+    assert recorded["versions"]["swirl-lightning"] == __version__
+    assert recorded["seed"] == 0
+    assert recorded["config"]["model"]["base"]["init_args"]["hidden_size"] == 32
+    assert [stage["stage"] for stage in recorded["stages"]] == STAGES
+    for stage in recorded["stages"]:
+        assert stage["updates"] == 8
+        assert stage["seconds"] > 0
+        assert stage["tokens"] >= stage["gradient_tokens"] > 0
+        expected = set() if stage["stage"] == "pretrain" else METRICS
+        assert stage["metrics"].keys() == stage["validation"].keys() == expected
+        assert all(isinstance(value, float) for value in stage["metrics"].values())
+
+
+def test_history_has_a_row_for_every_update(run):
+    rows = [json.loads(line) for line in (run[0] / "history.jsonl").read_text().splitlines()]
+    assert [(row["stage"], row["update"]) for row in rows] == [(stage, u) for stage in STAGES for u in range(8)]
+    assert all(row.keys() >= {"reward", "kl", "loss", "entropy", "bound"} for row in rows[16:])
+
+
+def test_samples_are_of_the_same_transitions_after_every_stage(run):
+    rows = [json.loads(line) for line in (run[0] / "samples.jsonl").read_text().splitlines()]
+    shown = {stage: [(r["episode"], r["step"]) for r in rows if r["stage"] == stage] for stage in STAGES[1:]}
+    assert len(rows) == 3 * len(shown["warmup"]) == 36
+    assert shown["warmup"] == shown["vim-1"] == shown["elbo-1"]
+
+
+def test_events_can_be_read_by_tensorboard(run):
+    events = EventAccumulator(str(run[0]))
+    events.Reload()
+    tags = set(events.Tags()["scalars"])
+    assert {"pretrain/loss", "sft/fwm_loss", "vim/reward", "elbo/reward"} <= tags
+    assert {f"{split}/{metric}" for split in ("test", "validation") for metric in METRICS} <= tags
+    last = results(run[0])["stages"][-1]["metrics"]["idm/logp"]
+    assert events.Scalars("test/idm/logp")[-1].value == float32(last)
+
+
+def test_output_ends_with_the_table_and_the_places(run):
+    folder, out = run
+    assert "difference" in out
+    assert out.endswith(f"results: {folder / 'results.json'}\nreport:  {folder / 'report.html'}\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "split", "key"), [("test", "test", "metrics"), ("validate", "validation", "validation")]
+)
+def test_evaluation_of_a_checkpoint_gives_the_recorded_numbers(run, capsys, command, split, key):
+    before = results(run[0])
+    config, place = f"--config={run[0] / 'config.yaml'}", "--trainer.run_version=0"
+    code, out, _ = swirl(capsys, command, config, place, "--ckpt_path=last", QUIET)
+    assert code == 0
+    printed = {name: float(value) for name, value in re.findall(rf"{split}/(\w+/\w+)\s+│\s+(\S+)", out)}
+    assert printed == {name: float32(value) for name, value in before["stages"][-1][key].items()}
+    assert results(run[0]) == before
+
+
+def test_predictions_are_those_of_the_test_split(run, capsys):
+    config = f"--config={run[0] / 'config.yaml'}"
+    code, out, _ = swirl(capsys, "predict", config, QUIET, f"--ckpt_path={run[0] / 'checkpoints/last.ckpt'}")
+    assert code == 0
+    assert str(run[0] / "predictions.jsonl") in out
+    rows = [json.loads(line) for line in (run[0] / "predictions.jsonl").read_text().splitlines()]
+    samples = [json.loads(line) for line in (run[0] / "samples.jsonl").read_text().splitlines()]
+    assert len(rows) == 16
+    assert [{"stage": "elbo-1", **row} for row in rows[:12]] == samples[24:]
+
+
+def test_report_is_remade_to_the_byte(run, capsys):
+    page = run[0] / "report.html"
+    before = page.read_bytes()
+    page.unlink()
+    code, out, _ = swirl(capsys, "report", str(run[0]))
+    assert (code, out) == (0, f"{page}\n")
+    assert page.read_bytes() == before
+
+
+def test_a_second_run_from_the_recorded_config_repeats_the_first_and_leaves_it_alone(run, capsys):
+    before = contents(run[0])
+    code, out, _ = swirl(capsys, "fit", f"--config={run[0] / 'config.yaml'}", QUIET)
+    assert code == 0
+    second = run[0].parent / "version_1"
+    assert str(second) in out
+    assert contents(run[0]) == before
+    assert [s["metrics"] for s in results(second)["stages"]] == [s["metrics"] for s in results(run[0])["stages"]]
+    assert results(second)["config"] == results(run[0])["config"] | {"trainer": results(second)["config"]["trainer"]}
+
+
+def test_a_finished_run_is_continued_by_nothing(run, capsys):
+    before = contents(run[0])
+    ckpt = f"--ckpt_path={run[0] / 'checkpoints/last.ckpt'}"
+    code, out, _ = swirl(capsys, "fit", f"--config={run[0] / 'config.yaml'}", ckpt)
+    assert code == 0
+    assert "difference" in out
+    assert {path: data for path, data in contents(run[0]).items() if path in before} == before
+
+
+def test_a_checkpoint_from_elsewhere_takes_over_no_folder(run, tmp_path, capsys):
+    (tmp_path / "version_0").mkdir()
+    (tmp_path / "version_0/results.json").write_text("precious")
+    before = contents(run[0])
+    ckpt, root = f"--ckpt_path={run[0] / 'checkpoints/last.ckpt'}", f"--trainer.default_root_dir={tmp_path}"
+    assert swirl(capsys, "fit", f"--config={run[0] / 'config.yaml'}", ckpt, root, QUIET)[0] == 0
+    assert (tmp_path / "version_0/results.json").read_text() == "precious"
+    assert (tmp_path / "version_1").is_dir()
+    assert contents(run[0]) == before
+
+
+# ---- what each wrong input is told
+
+LOG = "--data=swirl_lightning.environments.log.LogDataModule"
+PRETRAINED = "--model.base=swirl_lightning.models.PretrainedLM"
+
+
+WRONG = {
+    "wrong type": (["--model.max_tokens=many"], ["model.max_tokens", "int", "many"]),
+    "unknown phase": (["--trainer.warmup=[{phase: dance}]"], ["trainer.warmup", "phase", "dance", "elbo"]),
+    "no updates": (["--trainer.warmup=[{phase: sft, updates: 0}]"], ["updates", "sft", "positive"]),
+    "no stage": (["--trainer.warmup=[]", "--trainer.iterations=0"], ["no stage"]),
+    "unknown device": (["--trainer.accelerator=abacus"], ["trainer: ", "abacus"]),
+    "batch size": (["--data.batch_size=0"], ["data.batch_size", "found 0", "at least 1"]),
+    "too many labels": (["--data.num_labels=9999"], ["data.num_labels", "9999", "at most 100", "null"]),
+    "group size": (["--model.fwm.group_size=1"], ["model.fwm.group_size", "got 1"]),
+    "too long": (["--model.max_tokens=40"], ["episode", "step", "tokens", "at most 40", "model.max_tokens"]),
+    "no data": (["--data.root={wrong}/none"], ["{wrong}/none", "no such file"]),
+    "a split missing": (["--data.root={wrong}/empty"], ["{wrong}/empty", "no file", "split labelled"]),
+    "malformed log": ([LOG, "--data.path={wrong}/log.jsonl"], ["{wrong}/log.jsonl:2:", "JSON"]),
+    "no checkpoint": (["--ckpt_path={wrong}/none.ckpt"], ["--ckpt_path", "none.ckpt", "does not exist"]),
+    "random bytes": (["--ckpt_path={wrong}/random.ckpt"], ["random.ckpt", "not a readable checkpoint"]),
+    "cut checkpoint": (["--ckpt_path={wrong}/cut.ckpt"], ["cut.ckpt", "not a readable checkpoint"]),
+    "foreign checkpoint": (["--ckpt_path={wrong}/foreign.ckpt"], ["foreign.ckpt", "not written by"]),
+    "a saved list": (["--ckpt_path={wrong}/list.ckpt"], ["list.ckpt", "not written by"]),
+    "other shapes": (
+        ["--ckpt_path={run}/checkpoints/last.ckpt", "--model.base.hidden_size=16"],
+        ["does not fit", "(checkpoint: (", "model: (", "config.yaml"],
+    ),
+    "folder in use": (
+        ["--trainer.default_root_dir={run}/..", "--trainer.run_version=0"],
+        ["trainer.run_version: 0", "already holds a run", "--ckpt_path last"],
+    ),
+    "no start": (["--model.init_from={wrong}/none.ckpt"], ["model.init_from", "does not exist"]),
+    "no model": ([PRETRAINED, "--model.base.name={wrong}/none"], ["model.base.name", "{wrong}/none"]),
+    "empty folder": ([PRETRAINED, "--model.base.name={wrong}/empty"], ["model.base.name", "config.json"]),
+    "two GGUF files": ([PRETRAINED, "--model.base.name={wrong}/two"], ["2 GGUF files", "a.gguf, b.gguf"]),
+    "no GGUF file": ([PRETRAINED, "--model.base.name={wrong}/one"], ["model.base.name", "a.gguf"]),
+}
+
+
+@pytest.mark.parametrize(("options", "said"), WRONG.values(), ids=WRONG)
+def test_wrong_input(run, small_data, wrong, tmp_path, capsys, options, said):
+    (wrong / "cut.ckpt").write_bytes((run[0] / "checkpoints/last.ckpt").read_bytes()[:5000])
+    places = {"wrong": wrong, "run": run[0]}
+    options = [option.replace("{wrong}", str(wrong)).replace("{run}", str(run[0])) for option in options]
+    args = ["fit", f"--config={CONFIG}", f"--data.root={small_data}", f"--trainer.default_root_dir={tmp_path}", QUIET]
+    code, _, err = swirl(capsys, *args, *options)
+    assert code == 2
+    for part in said:
+        assert part.format(**places) in err
+    assert not list(tmp_path.glob("version_*/results.json"))
+
+
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_evaluation_needs_a_trained_model(command, tmp_path, capsys):
+    options = [f"--config={CONFIG}", f"--trainer.default_root_dir={tmp_path}"]
+    code, _, err = swirl(capsys, command, *options)
+    assert code == 2
+    assert f"swirl {command} needs a trained model" in err
+    code, _, err = swirl(capsys, command, *options, "--ckpt_path=last")
+    assert code == 2
+    assert f"no checkpoint under {tmp_path}" in err
+
+
+def test_a_missing_extra_is_named(tmp_path, capsys, monkeypatch):
+    for name in [name for name in sys.modules if name.split(".")[0] == "textworld"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "textworld", None)
+    code, _, err = swirl(capsys, "collect", "textworld", f"--out={tmp_path / 'out'}")
+    assert code == 2
+    assert "pip install 'swirl-lightning[textworld]'" in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["collect", "moon"], "moon"),
+        (["collect"], "textworld"),
+        (["report", "nowhere"], "nowhere/results.json: not found"),
+        (["report"], "run"),
+        (["dance"], "dance"),
+        ([], "subcommand"),
+        (["fit", "--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["fit"], "model.base"),
+    ],
+)
+def test_a_wrong_command_is_told_what_is_wrong(capsys, args, said):
+    code, _, err = swirl(capsys, *args)
+    assert code == 2
+    assert said in err
