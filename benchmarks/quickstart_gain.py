@@ -27,13 +27,15 @@ CONFIG = Path(__file__).parents[1] / "configs" / "quickstart.yaml"
 # tuned on the packaged worlds with seeds 0 and 1 (--tune); see benchmarks/results/gain_tuning.json
 LEARNING_RATE = {"sft": 3e-4, "bootstrap": 1e-3}
 BOOTSTRAP_MIX = 0.3
-GRID = {"sft": (1e-4, 3e-4, 1e-3), "bootstrap": (3e-4, 1e-3, 3e-3), "mix": (0.1, 0.3, 1.0)}
+GRID = {"sft": (1e-4, 3e-4, 1e-3), "bootstrap": (3e-4, 1e-3, 3e-3), "mix": (0.3, 1.0)}
 
 
 def fit(folder: Path, seed: int, worlds: Path | None, *options: str) -> dict[str, Any]:
-    """One run in a process and on a thread of its own; returns its results.json."""
-    if folder.exists():
-        shutil.rmtree(folder)
+    """One run in a process and on a thread of its own; returns its results.json. A finished run is not made again."""
+    results = folder / "version_0" / "results.json"
+    if (folder / "version_0" / "report.html").exists():
+        return json.loads(results.read_text())
+    shutil.rmtree(folder, ignore_errors=True)
     command = [sys.executable, "-m", "swirl_lightning", "fit", "--config", str(CONFIG), "--seed_everything", str(seed)]
     command += ["--trainer.default_root_dir", str(folder), "--trainer.enable_progress_bar", "false", *options]
     if worlds:
@@ -42,7 +44,7 @@ def fit(folder: Path, seed: int, worlds: Path | None, *options: str) -> dict[str
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
-    return json.loads((folder / "version_0" / "results.json").read_text())
+    return json.loads(results.read_text())
 
 
 def after_warmup(folder: Path, seed: int, worlds: Path | None, warm: Path, *options: str) -> dict[str, Any]:
@@ -80,10 +82,10 @@ def run_seed(root: Path, seed: int, worlds: Path | None) -> dict[str, Any]:
     seconds, tokens = budget(add("swirl"))
     add("swirl + bootstrap", "--model.bootstrap", str(BOOTSTRAP_MIX))
     for phase, name in (("sft", "sft-continue"), ("bootstrap", "bootstrap")):
-        # 50 updates tell what one costs
-        cost = budget(add(f"{name}, probe", *single(phase, 50, LEARNING_RATE[phase])))
+        # 100 updates tell what one costs
+        cost = budget(add(f"{name}, probe", *single(phase, 100, LEARNING_RATE[phase])))
         del arms[f"{name}, probe"]
-        for kind, updates in (("tokens", 50 * tokens / cost[1]), ("seconds", 50 * seconds / cost[0])):
+        for kind, updates in (("tokens", 100 * tokens / cost[1]), ("seconds", 100 * seconds / cost[0])):
             add(f"{name}, equal {kind}", *single(phase, round(updates), LEARNING_RATE[phase]))
     print(f"seed {seed} done", flush=True)
     return {
@@ -100,7 +102,7 @@ def tune_seed(root: Path, seed: int) -> dict[str, Any]:
     arms["swirl"] = swirl["stages"][-1]["validation"]
     tokens = budget(swirl)[1]
     for phase in ("sft", "bootstrap"):
-        cost = budget(after_warmup(root / f"{seed}-probe", seed, None, warm, *single(phase, 50, 3e-4)))[1]
+        cost = budget(after_warmup(root / f"{seed}-{phase}-probe", seed, None, warm, *single(phase, 50, 3e-4)))[1]
         for value in GRID[phase]:
             options = single(phase, round(50 * tokens / cost), value)
             results = after_warmup(root / f"{seed}-{phase}-{value}", seed, None, warm, *options)

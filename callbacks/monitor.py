@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.utilities import rank_zero_warn
 
 from swirl_lightning.callbacks.freeze import running
+
+log = logging.getLogger(__name__)
 
 
 class PhaseMonitor(L.Callback):
@@ -17,7 +19,8 @@ class PhaseMonitor(L.Callback):
 
     Logged in the RL phases: reward and its standard deviation within groups, groups without any, share of distinct
     completions, their length and the share cut off, KL, entropy, clip fraction, gradient norm, an estimate of the
-    phase's bound (docs/implementation_details.md says when it is one), tokens per second and the shares of time in generation, scoring and update.
+    phase's bound (docs/implementation_details.md says when it is one), tokens per second and the shares of time in
+    generation, scoring and update.
 
     Args:
         last: updates at the end of a phase that are judged together.
@@ -56,8 +59,8 @@ class PhaseMonitor(L.Callback):
         loop, _ = running(trainer, pl_module)
         for name, (limit, sign, advice) in self.limits.items():
             values = [metrics[name] for metrics in self._recent if name in metrics]
-            if values and sign * fmean(values) > sign * limit:
-                rank_zero_warn(
+            if trainer.is_global_zero and values and sign * fmean(values) > sign * limit:
+                log.warning(
                     f"{loop.finished.name}: {name} is {fmean(values):.3g} over the last {len(values)} updates "
                     f"({'above' if sign > 0 else 'below'} {limit:g}); {advice}"
                 )
