@@ -118,6 +118,22 @@ def test_resumed_run_is_the_undisturbed_one(variant, moment, whole, toy_trainer,
     assert_same(outcome(trainer, model), expected)
 
 
+@pytest.mark.parametrize(("moment", "learner"), [("vim-1", "fwm"), ("elbo-0", "idm"), ("elbo-1", "idm")])
+def test_a_resumed_phase_freezes_the_other_role(moment, learner, whole, toy_trainer, toy_swirl, toy_data):
+    """Lightning skips on_train_epoch_start when it continues in the middle of a phase."""
+    _, checkpoints = whole("scratch")
+    seen = []
+
+    class Look(L.Callback):
+        def on_train_batch_start(self, trainer, module, batch, batch_idx):
+            names = module.weights.names
+            seen.append({n for n in names for p in module.weights.named(n).values() if p.requires_grad})
+
+    model = toy_swirl(**VARIANTS["scratch"], reward=Likelihood())
+    run(toy_trainer, model, toy_data(), "resumed", Look(), ckpt_path=checkpoints / f"{moment}.ckpt")
+    assert seen[0] == {learner}
+
+
 def test_the_history_is_whole(whole):
     (_, _, rows, _), checkpoints = whole("scratch")
     assert [(row["stage"], row["update"]) for row in rows["history.jsonl"]] == [

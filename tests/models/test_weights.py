@@ -165,6 +165,20 @@ def test_a_fresh_adapter_is_the_base(make_weights, tiny_model):
     torch.testing.assert_close(scores(lora, "idm_ref"), scores(full, "fwm"))
 
 
+def test_the_base_without_adapters(weights, tiny_model):
+    """Where there is a base, the empty name gives it as it was loaded, and coming back changes nothing."""
+    if not weights.has_base:
+        assert isinstance(weights, FullWeights)
+        return
+    before = scores(weights, "idm")
+    weights.set_trainable("fwm")
+    torch.testing.assert_close(scores(weights, ""), scores(FullWeights(tiny_model(), ["base"]), "base").detach())
+    assert not scores(weights, "").requires_grad
+    assert trainable(weights) == {"fwm"}
+    assert torch.equal(scores(weights, "idm"), before)
+    assert scores(weights, "fwm").requires_grad
+
+
 def test_a_name_inside_another_is_not_mixed_up(make_weights):
     weights = make_weights("lora", names=("a", "a_ref", "lora_a"))
     keys = [set(map(id, weights.named(name).values())) for name in weights.names]

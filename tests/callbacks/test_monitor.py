@@ -1,0 +1,69 @@
+"""Figures that reach the logger, and warnings of collapse."""
+
+import warnings
+
+import pytest
+import torch
+
+from swirl_lightning.callbacks.monitor import PhaseMonitor
+from swirl_lightning.types import Stage
+
+HEALTHY = {"zero_variance_groups": 0.5, "truncated_share": 0.1, "entropy": 0.4}
+
+
+@pytest.fixture
+def judge(toy_trainer, toy_swirl):
+    """What the monitor says at the end of a stage whose updates had these figures."""
+
+    def run(rows, **options):
+        monitor, trainer, model = PhaseMonitor(**options), toy_trainer("vim", log_every_n_steps=1000), toy_swirl()
+        trainer.fit_loop.epoch_progress.current.processed = 1
+        monitor.on_train_epoch_start(trainer, model)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for u, row in enumerate(rows):
+                monitor.on_train_batch_end(trainer, model, {"metrics": row}, [], u)
+            monitor.on_train_epoch_end(trainer, model)
+        return [str(w.message) for w in caught]
+
+    return run
+
+
+def test_a_healthy_phase_is_silent(judge):
+    assert judge([HEALTHY] * 5) == []
+    assert judge([{"fwm_loss": 3.0}] * 5) == []  # a supervised one
+
+
+@pytest.mark.parametrize(
+    ("sign", "words"),
+    [
+        ({"zero_variance_groups": 1.0}, "vim: zero_variance_groups is 1 over the last 3 updates (above 0.95)"),
+        ({"truncated_share": 0.6}, "raise max_new_tokens"),
+        ({"entropy": 1e-5}, "below 0.001"),
+    ],
+)
+def test_collapse_is_told(judge, sign, words):
+    (message,) = judge([HEALTHY | sign] * 3)
+    assert words in message
+
+
+def test_the_end_of_the_phase_counts(judge):
+    bad = HEALTHY | {"zero_variance_groups": 1.0}
+    assert judge([bad] * 10 + [HEALTHY] * 4, last=4) == []
+    assert len(judge([HEALTHY] * 10 + [bad] * 4, last=4)) == 1
+
+
+def test_limits_are_options(judge):
+    assert judge([HEALTHY | {"truncated_share": 0.6}], max_truncated=0.7) == []
+    assert len(judge([HEALTHY], max_truncated=0.05)) == 1
+
+
+def test_figures_reach_the_logger(toy_trainer, toy_swirl, toy_data):
+    trainer = toy_trainer(Stage("sft", updates=2), Stage("vim", updates=2), log_every_n_steps=1)
+    trainer.fit(toy_swirl(), datamodule=toy_data())
+    logged = {key: float(value) for key, value in trainer.logged_metrics.items()}
+    recorder = next(c for c in trainer.callbacks if type(c).__name__ == "RunRecorder")
+    last = {f"vim/{key}": value for key, value in recorder.history[-1].items() if key not in ("stage", "update")}
+    assert {key: value for key, value in logged.items() if key.startswith("vim/")} == pytest.approx(last, rel=1e-5)
+    assert {"vim/reward", "vim/reward_std", "vim/kl", "vim/entropy", "vim/bound", "vim/grad_norm"} <= last.keys()
+    assert torch.tensor(list(last.values())).isfinite().all()

@@ -1,0 +1,89 @@
+"""Held-out metrics of both roles: greedy answers, log-probs of the truth, nothing left over for the next stage."""
+
+import pytest
+import torch
+
+from swirl_lightning.models import GREEDY
+from swirl_lightning.modules.evaluation import Evaluation
+from swirl_lightning.types import InputError
+
+
+def test_against_plain_computations(phase_swirl, whole_text_logps):
+    model, data = phase_swirl(scale=6.0, fwm={"temperature": 0.5}, idm={"top_k": 2})
+    batch = data.test
+    predictions = model.evaluations["test"].update(model, batch[:2])
+    predictions += model.evaluations["test"].update(model, batch[2:])
+    values = model.evaluations["test"].compute()
+
+    layout, codes = model.codec.prompts, [model.codec.encode(t) for t in batch]
+    means = {"fwm": [], "idm": []}
+    for t, code, said in zip(batch, codes, predictions, strict=True):
+        for role, prompt, target in (
+            (model.fwm, layout.forward(code.x, code.z), code.y),
+            (model.idm, layout.inverse(code.x, code.y), code.z),
+        ):
+            logp = whole_text_logps(role.policy, prompt, (*target, layout.eos))
+            means[role.role].append(float(logp.detach().mean()))
+            greedy = role.policy.generate([prompt], [0], group_size=1, max_tokens=6, sampling=GREEDY).completions[0]
+            answer = model.codec.next_state(t.state, greedy) if role is model.fwm else model.codec.action(greedy)
+            assert answer == (said.next_state if role is model.fwm else said.action)
+    for role, logps in means.items():
+        assert values[f"{role}/logp"] == pytest.approx(sum(logps) / len(logps), abs=1e-4)
+    assert values["idm/exact_match"] == sum(p.action == t.action for p, t in zip(predictions, batch, strict=True)) / 3
+    assert values["idm/unique"] == pytest.approx(len({p.action for p in predictions}) / 3)
+    assert values["fwm/exact_match"] == 0
+
+
+def test_counters_start_anew(phase_swirl):
+    model, data = phase_swirl()
+    evaluation = model.evaluations["validation"]
+    evaluation.update(model, data.test)
+    evaluation.compute()
+    evaluation.update(model, data.validation)
+    again = evaluation.compute()
+    fresh = Evaluation()
+    fresh.update(model, data.validation)
+    assert again == fresh.compute()
+
+
+def test_a_perfect_answer(phase_swirl):
+    model, data = phase_swirl()
+    codes = [model.codec.encode(t) for t in data.test]
+    model.idm.answer = lambda prompts: ([code.z for code in codes], None)
+    model.fwm.answer = lambda prompts: ([code.y for code in codes], None)
+    model.evaluations["test"].update(model, data.test)
+    values = model.evaluations["test"].compute()
+    for name in ("fwm/exact_match", "fwm/token_f1", "fwm/delta_f1", "idm/exact_match", "idm/token_f1"):
+        assert values[name] == 1
+
+
+def test_no_gradient_and_no_random_number(phase_swirl):
+    model, data = phase_swirl("sft")
+    torch.manual_seed(5)
+    model.evaluations["test"].update(model, data.test)
+    drawn = torch.rand(1)
+    torch.manual_seed(5)
+    assert torch.equal(drawn, torch.rand(1))
+    assert model.fwm.policy.gradient_tokens == model.idm.policy.gradient_tokens == 0
+
+
+def test_the_base_scores_actions_where_there_is_one(phase_swirl, whole_text_logps):
+    model, data = phase_swirl(lora=True)
+    evaluation = model.evaluations["test"]
+    layout = model.codec.prompts
+    zs = [(50, 51), (), (52,)]
+    model.idm.answer = lambda prompts: (zs, None)
+    evaluation.update(model, data.test)
+    value = evaluation.compute()["idm/base_logp"]
+    expected = [
+        whole_text_logps(evaluation.base, layout.prior(model.codec.encode(t).x), (*z, layout.eos)).detach().mean()
+        for t, z in zip(data.test, zs, strict=True)
+    ]
+    assert value == pytest.approx(float(torch.stack(expected).mean()), abs=1e-4)
+    assert "idm_base_logp" not in phase_swirl()[0].evaluations["test"].metrics
+
+
+def test_a_transition_without_action_is_refused(phase_swirl):
+    model, data = phase_swirl()
+    with pytest.raises(InputError, match=r"episode '010' step 0: evaluation needs the action"):
+        model.evaluations["test"].update(model, data.state_only[:1])
