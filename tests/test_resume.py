@@ -5,10 +5,12 @@ import itertools
 import json
 import multiprocessing
 import os
+import random
 import signal
 from pathlib import Path
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 
@@ -54,10 +56,19 @@ class Kill(L.Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+class Draw(L.Callback):
+    """Draws from every global random stream, as dropout or a reward of one's own may do."""
+
+    def on_train_batch_end(self, *args):
+        for draw in (random.random, np.random.rand, lambda: torch.rand(())):
+            draw()
+
+
 def fit(root, data, *options):
     """``swirl fit`` in a process of its own. Returns its exit code, negative for a signal."""
     args = ["fit", f"--config={ROOT / 'configs/debug.yaml'}", f"--trainer.default_root_dir={root}"]
     args += [f"--data.root={data}", "--trainer.enable_progress_bar=false"]
+    args += ["--trainer.callbacks+=test_resume.Draw"]
     args += ["--trainer.callbacks+=swirl_lightning.callbacks.PhaseCheckpoint", "--trainer.callbacks.every_n_updates=3"]
     processes = multiprocessing.get_context("forkserver")  # a server that has imported torch once: a start costs little
     processes.set_forkserver_preload(["swirl_lightning.cli"])
@@ -80,7 +91,7 @@ def runs(tmp_path_factory):
     places = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
-        patch.syspath_prepend(str(Path(__file__).parent))  # where the process finds Kill
+        patch.syspath_prepend(str(Path(__file__).parent))  # where the process finds Kill and Draw
         assert fit(undisturbed, data) == 0
         for moment in KILLS:
             options = ("--trainer.callbacks+=test_resume.Kill", f"--trainer.callbacks.moment={moment}")
@@ -100,6 +111,13 @@ def place(run):
 
 def checkpoint(run):
     return torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+
+
+def streams(saved):
+    """Where the global random streams of a checkpoint are."""
+    state = saved["swirl"]["random_state"]
+    words, *place = state["numpy"]
+    return {"python": state["python"], "numpy": (words.tolist(), place), "torch": state["torch"].tolist()}
 
 
 def plain(value):
@@ -131,7 +149,7 @@ def test_weights_optimisers_and_random_states_are_bit_equal(runs):
     for name, tensor in first["state_dict"].items():
         assert torch.equal(tensor, second["state_dict"][name]), name
     torch.testing.assert_close(first["optimizer_states"], second["optimizer_states"], rtol=0, atol=0)
-    torch.testing.assert_close(first["swirl"]["random_state"]["torch"], second["swirl"]["random_state"]["torch"])
+    assert streams(first) == streams(second)
     assert first["global_step"] == second["global_step"]
 
 
