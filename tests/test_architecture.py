@@ -13,7 +13,7 @@ LAYERS = (
 )  # fmt: skip
 PACKAGE = sorted((ROOT / "swirl_lightning").glob("**/*.py")) + sorted((ROOT / "callbacks").glob("**/*.py"))
 FILES = {str(path.relative_to(ROOT)): path for path in PACKAGE}
-LONGEST = 300
+LONGEST, LONGEST_TEST = 300, 400
 MODEL_LIBRARIES = {"transformers", "peft", "bitsandbytes", "tokenizers", "gguf"}
 
 every_file = pytest.mark.parametrize("name", sorted(FILES))
@@ -94,7 +94,8 @@ def test_algorithms_know_torch_alone(name):
 @pytest.mark.parametrize("path", sorted((*PACKAGE, *ROOT.glob("tests/**/*.py"), *ROOT.glob("benchmarks/**/*.py"))))
 def test_files_are_small_and_have_one_job(path):
     lines = path.read_text().count("\n")
-    assert lines <= LONGEST, f"{lines} lines, expected at most {LONGEST}: split it by what it does"
+    longest = LONGEST if path in PACKAGE else LONGEST_TEST
+    assert lines <= longest, f"{lines} lines, expected at most {longest}: split it by what it does"
     assert path.stem not in ("utils", "helpers", "misc", "common", "manager")
 
 

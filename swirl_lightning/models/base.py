@@ -25,6 +25,8 @@ from transformers import (
 from swirl_lightning.models.weights import FullWeights, LoraWeights, Weights
 from swirl_lightning.types import InputError
 
+SMALLEST_VOCABULARY = 260  # bytes, end token, three markers
+
 
 class BaseModel(ABC):
     """Makes the tokenizer and the named weight sets of a run."""
@@ -73,6 +75,16 @@ class ScratchLM(BaseModel):
         vocab_size: int = 512,
         max_positions: int = 1024,
     ) -> None:
+        if hidden_size % (2 * num_heads):
+            raise InputError(
+                f"model.base.hidden_size: {hidden_size} with num_heads {num_heads}; expected a multiple of "
+                "2 * num_heads, so that every head has an even size"
+            )
+        if vocab_size < SMALLEST_VOCABULARY:
+            raise InputError(
+                f"model.base.vocab_size: {vocab_size}, expected at least {SMALLEST_VOCABULARY}: 256 bytes, the end "
+                "token and the layout's markers"
+            )
         self.hidden_size = hidden_size
         self.num_layers = num_layers
         self.num_heads = num_heads

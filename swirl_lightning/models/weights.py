@@ -71,7 +71,7 @@ class Weights(nn.Module, ABC):
         """
         own = self.tensors()
         wrong = sorted(own.keys() ^ tensors.keys())
-        wrong += [key for key in own.keys() & tensors.keys() if own[key].shape != tensors[key].shape]
+        wrong += [key for key in sorted(own.keys() & tensors.keys()) if own[key].shape != tensors[key].shape]
         if wrong:
             saved = tensors.get(wrong[0])
             raise InputError(

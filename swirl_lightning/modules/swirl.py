@@ -125,6 +125,8 @@ class SWIRL(PhaseSteps):
 
     def validation_step(self, batch: list[Transition], batch_idx: int, dataloader_idx: int = 0) -> None:
         """Evaluate one batch of the split that ``dataloader_idx`` stands for."""
+        if self._unmeasured():
+            return
         split = self._splits()[dataloader_idx]
         predictions = self._evaluation(split).update(self, batch)
         if split == "test":
@@ -136,6 +138,8 @@ class SWIRL(PhaseSteps):
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics of every split and keep them in ``results``."""
+        if self._unmeasured():
+            return
         self.results = {split: self._evaluation(split).compute() for split in self._splits()}
         for split, metrics in self.results.items():
             self.log_dict({f"{split}/{name}": value for name, value in metrics.items()}, sync_dist=True)
@@ -147,6 +151,10 @@ class SWIRL(PhaseSteps):
     def predict_step(self, batch: list[Transition], batch_idx: int) -> list[Prediction]:
         """What both roles say of the batch."""
         return self.evaluations["test"].update(self, batch)  # type: ignore[operator]
+
+    def _unmeasured(self) -> bool:
+        """Whether this evaluation follows a stage after which no role can answer yet."""
+        return self.trainer.state.fn == "fit" and self.trainer.fit_loop.stage.phase == "pretrain"  # type: ignore[attr-defined]
 
     def _splits(self) -> tuple[str, ...]:
         """The splits that are being evaluated, in the order of their loaders."""

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from torch import Tensor
 
 from swirl_lightning.models import Policy
-from swirl_lightning.types import Ids, Rollouts, Transition
+from swirl_lightning.types import Ids, InputError, Rollouts, Transition
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,10 @@ class WeightedSum:
 
     def __post_init__(self) -> None:
         if len(self.weights) != len(self.rewards):
-            raise ValueError(f"WeightedSum: {len(self.rewards)} rewards but {len(self.weights)} weights")
+            raise InputError(
+                f"model.reward: WeightedSum has {len(self.rewards)} rewards but {len(self.weights)} weights; expected "
+                "one weight for each"
+            )
 
     def __call__(self, rollouts: Rollouts, task: ScoringTask, scorer: Policy) -> Rewards:  # noqa: D102
         results = [reward(rollouts, task, scorer) for reward in self.rewards]
