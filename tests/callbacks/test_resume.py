@@ -21,10 +21,11 @@ TIMES = ("tokens_per_second", "share_generation", "share_scoring", "share_update
 
 
 class Likelihood:
-    """The scorer's log-prob of any completion: those of so young a model hardly ever end."""
+    """The scorer's log-prob of any completion (those of so young a model hardly ever end) with noise from outside."""
 
     def __call__(self, rollouts, task, scorer):
-        return Rewards(LikelihoodReward()(rollouts, task, scorer).parts["sequence_logp"])
+        logp = LikelihoodReward()(rollouts, task, scorer).parts["sequence_logp"]
+        return Rewards(logp + torch.rand(len(logp)) + random.random() * logp + np.random.rand() * logp**2)
 
 
 VARIANTS = {
@@ -85,6 +86,8 @@ def whole(undisturbed, toy_trainer, toy_swirl, toy_data):
         if variant not in outcomes:
             (folder / variant).mkdir()
             model = toy_swirl(**VARIANTS[variant], reward=Likelihood())
+            random.seed(1)
+            np.random.seed(1)
             trainer = run(toy_trainer, model, toy_data(), "whole", KeepAll(folder / variant))
             outcomes[variant] = outcome(trainer, model)
         return outcomes[variant], folder / variant

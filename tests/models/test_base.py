@@ -35,6 +35,15 @@ def test_scratch_weights():
         assert torch.equal(a, b)  # both roles start as one model
 
 
+@pytest.mark.parametrize(
+    ("sizes", "option"),
+    [({"hidden_size": 36}, "hidden_size"), ({"num_heads": 3}, "hidden_size"), ({"vocab_size": 259}, "vocab_size")],
+)
+def test_sizes_that_make_no_model_are_refused(sizes, option):
+    with pytest.raises(InputError, match=rf"model\.base\.{option}: {sizes.get(option, 64)}"):
+        ScratchLM(**sizes)
+
+
 @pytest.fixture
 def folder(tmp_path, tiny_model):
     """A tiny model with its tokenizer, saved as Hugging Face saves them."""

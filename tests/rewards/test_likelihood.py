@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from swirl_lightning.rewards import LikelihoodReward, Rewards, ScoringTask, WeightedSum
-from swirl_lightning.types import Rollouts
+from swirl_lightning.types import InputError, Rollouts
 
 PROMPTS = ((7, 8, 9), (30, 31))
 ROWS = ((11, 12, 40, 41, 0), (40, 41, 0), (13, 50, 0), (14, 15, 16, 17, 50, 0))
@@ -90,5 +90,5 @@ def test_weighted_sum(case):
 
 
 def test_weighted_sum_needs_a_weight_each():
-    with pytest.raises(ValueError, match="1 rewards but 2 weights"):
+    with pytest.raises(InputError, match="1 rewards but 2 weights"):
         WeightedSum([LikelihoodReward()], [1.0, 2.0])
