@@ -1,0 +1,138 @@
+"""One call of a phase's step: which texts, which terms of the loss, which seeds."""
+
+import pytest
+import torch
+
+from swirl_lightning.models import GREEDY
+from swirl_lightning.rewards import Rewards
+from swirl_lightning.types import Batch
+
+
+def captured_loss(model, step, batch):
+    """The loss that a step would optimise."""
+    losses = []
+    model._optimise = lambda role, loss: losses.append(loss) or 0.0
+    metrics = step(batch)
+    return losses[-1], metrics
+
+
+def test_bootstrap_and_anchor_terms(phase_swirl, spy):
+    """Both are supervised losses beside GRPO's, with their own weights."""
+    model, data = phase_swirl(fwm={"beta": 0.2})
+    batch, layout = Batch(data.state_only[:3], data.labelled[:2]), model.codec.prompts
+    latent = spy(model, "_latent_actions")
+    plain, _ = captured_loss(model, model._vim, batch)
+    model.bootstrap = 0.7
+    with_bootstrap, _ = captured_loss(model, model._vim, batch)
+    model.bootstrap, model.fwm.anchor = 0.0, 0.4
+    with_anchor, _ = captured_loss(model, model._vim, batch)
+
+    codes, zs = [model.codec.encode(t) for t in batch.pairs], latent[0][2][0]
+    prompts = [layout.forward(code.x, z) for code, z in zip(codes, zs, strict=True)]
+    sft = model.fwm.sft_loss(prompts, [code.y for code in codes])
+    labelled = model._labelled_loss(model.fwm, batch.labelled)
+    assert float(sft.detach()) != pytest.approx(float(labelled.detach()))
+    for total, coefficient, extra in ((with_bootstrap, 0.7, sft), (with_anchor, 0.4, labelled)):
+        torch.testing.assert_close(total, plain + coefficient * extra)
+        parts = [
+            torch.autograd.grad(x, model.fwm.policy.parameters(), retain_graph=True) for x in (total, plain, extra)
+        ]
+        for got, a, b in zip(*parts, strict=True):
+            torch.testing.assert_close(got, a + coefficient * b, atol=1e-5, rtol=1e-4)
+
+
+def test_bootstrap_phase(phase_swirl, spy):
+    """The mean of the supervised losses on the IDM's labels and on the true ones."""
+    model, data = phase_swirl("bootstrap")
+    batch, layout = Batch(data.state_only[:3], data.labelled[:3]), model.codec.prompts
+    latent = spy(model, "_latent_actions")
+    loss, _ = captured_loss(model, model._bootstrap, batch)
+    codes, zs = [model.codec.encode(t) for t in batch.pairs], latent[0][2][0]
+    prompts = [layout.forward(code.x, z) for code, z in zip(codes, zs, strict=True)]
+    own = model.fwm.sft_loss(prompts, [code.y for code in codes])
+    torch.testing.assert_close(loss, (own + model._labelled_loss(model.fwm, batch.labelled)) / 2)
+
+
+def test_pretrain_reads_states_only(phase_swirl, spy):
+    model, data = phase_swirl("pretrain")
+    calls = spy(model.fwm.policy, "logprobs")
+    captured_loss(model, model._pretrain, Batch(data.state_only[:3], []))
+    ((prompts, _, rows, scored), _, _) = calls[0]
+    layout = model.codec.prompts
+    codes = [model.codec.encode(t) for t in data.state_only[:3]]
+    assert all(prompt == layout.start for prompt in prompts)
+    assert rows == [(*code.x, *layout.next_state, *code.y, layout.eos) for code in codes]
+    assert scored == list(map(len, rows))
+
+
+def test_latent_actions_come_from_the_current_idm(phase_swirl, whole_text_logps):
+    model, data = phase_swirl(idm={"temperature": 0.8})
+    layout = model.codec.prompts
+    pairs = [(code.x, code.y) for code in map(model.codec.encode, data.state_only[:4])]
+    prompts = [layout.inverse(x, y) for x, y in pairs]
+    zs, logq = model._latent_actions(pairs)
+    assert model._latent_actions(pairs)[0] == zs  # the same update draws the same
+    model._update_index = 1
+    assert model._latent_actions(pairs)[0] != zs  # the next visit of a pair draws anew
+    model._update_index = 0
+    for z, q, prompt in zip(zs, logq.tolist(), prompts, strict=True):
+        row = z if len(z) == 6 else (*z, layout.eos)
+        logits = model.weights.activate("idm")(input_ids=torch.tensor([prompt + row])).logits[0, len(prompt) - 1 : -1]
+        expected = torch.log_softmax(logits / 0.8, -1).gather(1, torch.tensor(row)[:, None]).sum()
+        assert q == pytest.approx(expected.item(), abs=1e-4)
+
+    model.weights.copy("fwm", "idm")
+    assert model._latent_actions(pairs)[0] != zs  # another IDM, other actions
+    model.latent = "greedy"
+    greedy = model.idm.policy.generate(prompts, [0] * 4, group_size=1, max_tokens=6, sampling=GREEDY)
+    assert model._latent_actions(pairs)[0] == [greedy.completions[n] for n in greedy.row_of[:, 0].tolist()]
+    model._update_index = 1
+    assert model._latent_actions(pairs)[0] == [greedy.completions[n] for n in greedy.row_of[:, 0].tolist()]
+
+
+def test_state_prior(phase_swirl, spy):
+    """The KL of the ELBO phase is then to pi_ref(z | x), and the supervised loss trains that prior too."""
+    model, data = phase_swirl("elbo", idm={"prior": "state", "beta": 0.5})
+    layout, pairs = model.codec.prompts, data.state_only[:3]
+    calls = spy(model.idm.reference, "logprobs")
+    captured_loss(model, model._elbo, Batch(pairs, []))
+    codes = [model.codec.encode(t) for t in pairs]
+    assert calls[0][0][0] == [layout.prior(code.x) for code in codes]
+
+    labelled = [model.codec.encode(t) for t in data.labelled[:3]]
+    zs = [code.z for code in labelled]
+    posterior = model.idm.sft_loss([layout.inverse(code.x, code.y) for code in labelled], zs)
+    prior = model.idm.sft_loss([layout.prior(code.x) for code in labelled], zs)
+    torch.testing.assert_close(model._labelled_loss(model.idm, data.labelled[:3]), (posterior + prior) / 2)
+
+    model.idm.prior = "posterior"
+    calls.clear()
+    captured_loss(model, model._elbo, Batch(pairs, []))
+    assert calls[0][0][0] == [layout.inverse(code.x, code.y) for code in codes]
+    torch.testing.assert_close(model._labelled_loss(model.idm, data.labelled[:3]), posterior)
+
+
+def test_seeds(phase_swirl):
+    """Different for every purpose, prompt, update, stage, process and run; the same when asked again."""
+    model, _ = phase_swirl()
+    first = model._seeds("y", 3)
+    assert model._seeds("y", 3) == first
+    assert model._seeds("y", 5)[:3] == first
+    others = model._seeds("z", 3)
+    model._update_index = 1
+    others += model._seeds("y", 3)
+    model._update_index, model.seed = 0, 1
+    others += model._seeds("y", 3)
+    assert len({*first, *others}) == 12
+
+
+def test_groups_without_variance_are_counted(phase_swirl):
+    """All rewards of a group equal, to the bit or not, is no variance."""
+    model, data = phase_swirl(fwm={"group_size": 7, "beta": 0.0})
+    model._optimise = lambda role, loss: 0.0
+    constant = [-0.1, -3.3, -7.7]
+    model.reward = lambda rollouts, task, scorer: Rewards(torch.tensor(constant)[rollouts.prompt_of])
+    metrics = model._vim(Batch(data.state_only[:3], []))
+    assert metrics["zero_variance_groups"] == 1
+    assert metrics["reward"] == pytest.approx(sum(constant) / 3)
+    assert metrics["loss"] == 0
