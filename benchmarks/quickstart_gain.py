@@ -1,8 +1,9 @@
 """Does SWIRL gain on held-out worlds, over seeds, against baselines with the same warm-up and the same compute?
 
-For every seed: the quickstart's warm-up once, then from its weights each arm: SWIRL; SWIRL with the bootstrap loss
-mixed into the VIM phase; supervised training continued on the labels; and bootstrap (the FWM on the IDM's own labels of
-the state-only half, labels mixed in). The baselines run twice: for SWIRL's gradient tokens and for SWIRL's seconds.
+For every seed: the quickstart's warm-up once, then from its weights each arm: the quickstart (SWIRL with the bootstrap
+loss mixed into the VIM phase); SWIRL alone; supervised training continued on the labels; and bootstrap (the FWM on the
+IDM's own labels of the state-only half, labels mixed in). The last two are measured when they have used the
+quickstart's gradient tokens, and again when they have used its seconds.
 
     python benchmarks/quickstart_gain.py --worlds worlds/seed1 --seeds 10 11 12 13 14 --out benchmarks/results/gain.json
 
@@ -23,11 +24,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+Arms = dict[str, dict[str, Any]]
 CONFIG = Path(__file__).parents[1] / "configs" / "quickstart.yaml"
 # tuned on the packaged worlds with seeds 0 and 1 (--tune); see benchmarks/results/gain_tuning.json
-LEARNING_RATE = {"sft": 3e-4, "bootstrap": 1e-3}
-BOOTSTRAP_MIX = 0.3
-GRID = {"sft": (1e-4, 3e-4, 1e-3), "bootstrap": (3e-4, 1e-3, 3e-3), "mix": (0.3, 1.0)}
+LEARNING_RATE = {"sft": 3e-4, "bootstrap": 1e-2}
+ALONE = ("--model.bootstrap", "0", "--model.fwm.init_args.learning_rate")  # and the learning rate
+ALONE_LEARNING_RATE = 1e-3
+GRID = {"sft": (1e-4, 3e-4, 1e-3), "bootstrap": (1e-3, 3e-3, 1e-2, 3e-2), "swirl": (1e-3, 3e-3)}
 
 
 def fit(folder: Path, seed: int, worlds: Path | None, *options: str) -> dict[str, Any]:
@@ -52,10 +55,10 @@ def after_warmup(folder: Path, seed: int, worlds: Path | None, warm: Path, *opti
     return fit(folder, seed, worlds, "--trainer.warmup", "[]", "--model.init_from", str(warm), *options)
 
 
-def single(phase: str, updates: int, learning_rate: float) -> tuple[str, ...]:
-    """Options of a run with one stage."""
-    stage = f"[{{phase: {phase}, updates: {updates}, learning_rate: {learning_rate}}}]"
-    return "--trainer.iteration", stage, "--trainer.iterations", "1"
+def stages(phase: str, *updates: int, learning_rate: float) -> tuple[str, ...]:
+    """Options of a run with one stage per number of updates."""
+    listed = ", ".join(f"{{phase: {phase}, updates: {n}, learning_rate: {learning_rate}}}" for n in updates)
+    return "--trainer.iteration", f"[{listed}]", "--trainer.iterations", "1"
 
 
 def budget(results: dict[str, Any]) -> tuple[float, int]:
@@ -69,47 +72,71 @@ def warm_up(folder: Path, seed: int, worlds: Path | None) -> tuple[Path, dict[st
     return folder / "version_0" / "checkpoints" / "last.ckpt", results["stages"][-1]
 
 
-def run_seed(root: Path, seed: int, worlds: Path | None) -> dict[str, Any]:
-    """All arms of one seed: the metrics of the last stage, and the compute that each took."""
-    warm, warm_stage = warm_up(root / f"{seed}-warm", seed, worlds)
-    arms: dict[str, Any] = {"warm-up": (warm_stage["metrics"], 0.0, 0)}
+def measured(stage: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
+    """A stage's metrics and what the run had used by its end."""
+    until = results["stages"][: results["stages"].index(stage) + 1]
+    seconds, tokens = budget({"stages": until})
+    return {"metrics": stage["metrics"], "seconds": seconds, "gradient_tokens": tokens}
 
-    def add(name: str, *options: str) -> dict[str, Any]:
-        results = after_warmup(root / f"{seed}-{name.replace(' ', '-')}", seed, worlds, warm, *options)
-        arms[name] = (results["stages"][-1]["metrics"], *budget(results))
-        return results
 
-    seconds, tokens = budget(add("swirl"))
-    add("swirl + bootstrap", "--model.bootstrap", str(BOOTSTRAP_MIX))
-    for phase, name in (("sft", "sft-continue"), ("bootstrap", "bootstrap")):
-        # 100 updates tell what one costs
-        cost = budget(add(f"{name}, probe", *single(phase, 100, LEARNING_RATE[phase])))
-        del arms[f"{name}, probe"]
-        for kind, updates in (("tokens", 100 * tokens / cost[1]), ("seconds", 100 * seconds / cost[0])):
-            add(f"{name}, equal {kind}", *single(phase, round(updates), LEARNING_RATE[phase]))
-    print(f"seed {seed} done", flush=True)
-    return {
-        "seed": seed,
-        "arms": {n: {"metrics": m, "seconds": s, "gradient_tokens": t} for n, (m, s, t) in arms.items()},
-    }
+def baseline(root: Path, seed: int, worlds: Path | None, warm: Path, phase: str, seconds: float, tokens: int) -> Arms:
+    """Supervised arms at equal gradient tokens and at equal seconds."""
+    rate, folder = LEARNING_RATE[phase], root / f"{seed}-{phase}"
+    probe = after_warmup(
+        folder.with_name(f"{folder.name}-probe"), seed, worlds, warm, *stages(phase, 100, learning_rate=rate)
+    )
+    cost_seconds, cost_tokens = (each / 100 for each in budget(probe))
+    first = round(tokens / cost_tokens)
+    then = max(round(seconds / cost_seconds) - first, 1)
+    results = after_warmup(folder, seed, worlds, warm, *stages(phase, first, then, learning_rate=rate))
+    name = {"sft": "sft-continue"}.get(phase, phase)
+    points = zip(("tokens", "seconds"), results["stages"], strict=True)
+    return {f"{name}, equal {kind}": measured(stage, results) for kind, stage in points}
+
+
+def run(root: Path, seeds: list[int], worlds: Path | None, pool: ThreadPoolExecutor) -> list[dict[str, Any]]:
+    """All arms of all seeds: the metrics of the last stage, and the compute that each took."""
+    warm = dict(zip(seeds, pool.map(lambda s: warm_up(root / f"{s}-warm", s, worlds), seeds), strict=True))
+
+    def swirl(seed: int, name: str, *options: str) -> Arms:
+        results = after_warmup(root / f"{seed}-{name.replace(' ', '-')}", seed, worlds, warm[seed][0], *options)
+        return {name: measured(results["stages"][-1], results)}
+
+    quickstart = dict(zip(seeds, pool.map(lambda s: swirl(s, "swirl + bootstrap"), seeds), strict=True))
+    tasks = []
+    for seed in seeds:
+        used = quickstart[seed]["swirl + bootstrap"]
+        share = (root, seed, worlds, warm[seed][0])
+        tasks.append(pool.submit(swirl, seed, "swirl alone", *ALONE, str(ALONE_LEARNING_RATE)))
+        for phase in ("sft", "bootstrap"):
+            tasks.append(pool.submit(baseline, *share, phase, used["seconds"], used["gradient_tokens"]))
+    found = []
+    for i, seed in enumerate(seeds):
+        before = {"warm-up": {"metrics": warm[seed][1]["metrics"], "seconds": 0.0, "gradient_tokens": 0}}
+        arms = before | quickstart[seed]
+        for task in tasks[3 * i : 3 * i + 3]:
+            arms |= task.result()
+        found.append({"seed": seed, "arms": arms})
+    return found
 
 
 def tune_seed(root: Path, seed: int) -> dict[str, Any]:
     """Every value of the grid on the packaged worlds, each baseline for about SWIRL's gradient tokens."""
     warm, warm_stage = warm_up(root / f"{seed}-warm", seed, None)
     arms = {"warm-up": warm_stage["validation"]}
-    swirl = after_warmup(root / f"{seed}-swirl", seed, None, warm)
-    arms["swirl"] = swirl["stages"][-1]["validation"]
-    tokens = budget(swirl)[1]
+    quickstart = after_warmup(root / f"{seed}-quickstart", seed, None, warm)
+    arms["swirl + bootstrap"] = quickstart["stages"][-1]["validation"]
+    tokens = budget(quickstart)[1]
     for phase in ("sft", "bootstrap"):
-        cost = budget(after_warmup(root / f"{seed}-{phase}-probe", seed, None, warm, *single(phase, 50, 3e-4)))[1]
+        probe = stages(phase, 100, learning_rate=3e-4)
+        cost = budget(after_warmup(root / f"{seed}-{phase}-probe", seed, None, warm, *probe))[1]
         for value in GRID[phase]:
-            options = single(phase, round(50 * tokens / cost), value)
+            options = stages(phase, round(100 * tokens / cost), learning_rate=value)
             results = after_warmup(root / f"{seed}-{phase}-{value}", seed, None, warm, *options)
             arms[f"{phase} lr {value}"] = results["stages"][-1]["validation"]
-    for value in GRID["mix"]:
-        results = after_warmup(root / f"{seed}-mix-{value}", seed, None, warm, "--model.bootstrap", str(value))
-        arms[f"swirl + bootstrap {value}"] = results["stages"][-1]["validation"]
+    for value in GRID["swirl"]:
+        results = after_warmup(root / f"{seed}-swirl-{value}", seed, None, warm, *ALONE, str(value))
+        arms[f"swirl alone lr {value}"] = results["stages"][-1]["validation"]
     print(f"seed {seed} done", flush=True)
     return {"seed": seed, "arms": {name: {"metrics": metrics} for name, metrics in arms.items()}}
 
@@ -146,9 +173,11 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="runs at the same time, one thread each")
     parser.add_argument("--tune", action="store_true", help="choose the baselines' settings on the validation split")
     options = parser.parse_args()
-    args = [(options.runs, seed) if options.tune else (options.runs, seed, options.worlds) for seed in options.seeds]
     with ThreadPoolExecutor(options.jobs) as pool:
-        seeds = list(pool.map(lambda a: (tune_seed if options.tune else run_seed)(*a), args))
+        if options.tune:
+            seeds = list(pool.map(lambda seed: tune_seed(options.runs, seed), options.seeds))
+        else:
+            seeds = run(options.runs, options.seeds, options.worlds, pool)
     rows = summary(seeds)
     machine = f"{platform.machine()}, {os.cpu_count()} cores, one thread a run, {options.jobs} runs at a time"
     options.out.parent.mkdir(parents=True, exist_ok=True)

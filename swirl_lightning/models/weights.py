@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
@@ -110,8 +111,10 @@ class LoraWeights(Weights):
     def __init__(self, model: Any, names: Iterable[str], config: LoraConfig) -> None:
         super().__init__(names)
         model.requires_grad_(False)
-        for name in self.names:
-            inject_adapter_in_model(config, model, adapter_name=name)
+        with warnings.catch_warnings():  # PEFT wonders whether several adapters are meant
+            warnings.filterwarnings("ignore", "Already found a `peft_config`")
+            for name in self.names:
+                inject_adapter_in_model(config, model, adapter_name=name)
         self.model = model.eval()
         self.config = config
         self._layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
