@@ -18,7 +18,7 @@ class PhaseProgress(TQDMProgressBar):
     """
 
     def __init__(self, refresh_rate: int = 10) -> None:
-        super().__init__(refresh_rate=refresh_rate)
+        super().__init__(refresh_rate=refresh_rate, leave=True)
 
     def on_train_epoch_start(self, trainer: L.Trainer, *args: Any) -> None:
         """Name the phase in place of an epoch number."""

@@ -15,7 +15,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from swirl_lightning.algorithms.objectives import elbo_bound, information_bound
+from swirl_lightning.algorithms.objectives import elbo_bound, information_bound, kl_estimate, row_sum
 from swirl_lightning.algorithms.schedules import learning_rate_factor
 from swirl_lightning.codecs import TextCodec
 from swirl_lightning.models import Policy
@@ -129,7 +129,8 @@ class PhaseSteps(L.LightningModule):
 
         metrics = self._grpo(self.fwm, self.frozen(self.idm), rollouts, task, prompts, batch.labelled, extra_loss)
         # -log Q(z | x, y) estimates H(Z | X, Y) <= H(Z | X): a looser bound than the theorem's, but one that can be had
-        metrics["bound"] = float(information_bound(torch.tensor(metrics.pop("sequence_logp")), -logq_z_P.mean()))
+        if "reward_sequence_logp" in metrics:
+            metrics["bound"] = float(information_bound(torch.tensor(metrics["reward_sequence_logp"]), -logq_z_P.mean()))
         return metrics
 
     def _elbo(self, batch: Batch) -> dict[str, float]:
@@ -146,8 +147,9 @@ class PhaseSteps(L.LightningModule):
         )  # fmt: skip
         ref_prompts = [layout.prior(code.x) for code in codes] if self.idm.prior == "state" else prompts
         metrics = self._grpo(self.idm, self.frozen(self.fwm), rollouts, task, ref_prompts, batch.labelled)
-        kl = metrics["kl"] * metrics["completion_length"]
-        metrics["bound"] = float(elbo_bound(torch.tensor([metrics.pop("sequence_logp")]), torch.tensor([kl])))
+        if {"reward_sequence_logp", "sequence_kl"} <= metrics.keys():
+            logp_y, kl = torch.tensor([metrics["reward_sequence_logp"]]), torch.tensor([metrics["sequence_kl"]])
+            metrics["bound"] = float(elbo_bound(logp_y, kl))
         return metrics
 
     def _grpo(
@@ -190,8 +192,16 @@ class PhaseSteps(L.LightningModule):
             "entropy": float(entropy),
             "grad_norm": grad_norm,
             **{f"reward_{name}": float((part * weight_N).sum()) for name, part in rewards.parts.items()},
-            "sequence_logp": float((rewards.parts.get("sequence_logp", rewards.total) * weight_N).sum()),
+            **self._sequence_kl(rollouts, experience.ref_logp, weight_N),
         }
+
+    @staticmethod
+    def _sequence_kl(rollouts: Rollouts, ref_logp: Tensor | None, weight_N: Tensor) -> dict[str, float]:
+        """KL of whole completions to the reference, in nats, as the policy stood when it sampled them."""
+        if ref_logp is None:
+            return {}
+        kl_N = row_sum(kl_estimate(rollouts.logp, ref_logp, "k1"), rollouts.mask)
+        return {"sequence_kl": float((kl_N * weight_N).sum())}
 
     def _latent_actions(self, pairs: Sequence[tuple[Ids, Ids]]) -> tuple[list[Ids], Tensor]:
         """Draw z ~ Q(. | x, y) from the current IDM, with its log-prob. P, [P]"""

@@ -73,8 +73,10 @@ class WeightedSum:
     def __call__(self, rollouts: Rollouts, task: ScoringTask, scorer: Policy) -> Rewards:  # noqa: D102
         results = [reward(rollouts, task, scorer) for reward in self.rewards]
         parts: dict[str, Tensor] = {}
-        for reward, result in zip(self.rewards, results, strict=True):
-            parts |= {type(reward).__name__: result.total, **result.parts}
+        names = [type(reward).__name__ for reward in self.rewards]
+        for i, (name, result) in enumerate(zip(names, results, strict=True)):
+            label = name if names.count(name) == 1 else f"{name}_{i}"
+            parts |= {label: result.total, **result.parts}
         total = sum(weight * result.total for weight, result in zip(self.weights, results, strict=True))
         assert isinstance(total, Tensor)
         return Rewards(total, parts)
