@@ -101,7 +101,7 @@ class SwirlCLI(LightningCLI):
         # what is recorded begins a new run when it is given to --config; how this one was continued is no part of it
         self.config[self.subcommand].ckpt_path = None
         self.config[self.subcommand].trainer.run_version = None
-        config = self.parser.dump(self.config, skip_link_targets=False, skip_none=False, format="yaml")
+        config = self.parser.dump(self.config, skip_link_targets=False, skip_unset=False, format="yaml")
         trainer: Any = self.trainer
         trainer.run_config = yaml.safe_load(config)[self.subcommand]
 
