@@ -136,3 +136,30 @@ def test_groups_without_variance_are_counted(phase_swirl):
     assert metrics["zero_variance_groups"] == 1
     assert metrics["reward"] == pytest.approx(sum(constant) / 3)
     assert metrics["loss"] == 0
+
+
+def test_the_elbo_bound_is_of_whole_completions(phase_swirl):
+    """E log P(y | x, z) minus the mean of log Q - log reference, summed over tokens; without a KL, no bound."""
+    model, data = phase_swirl("elbo", idm={"group_size": 6, "beta": 0.1, "max_new_tokens": 5})
+    model._optimise = lambda role, loss: 0.0
+    batch = Batch(data.state_only[:3], [])
+    seen = []
+    rollout = model.idm.rollout
+    model.idm.rollout = lambda *args: seen.append(rollout(*args)) or seen[-1]
+    metrics = model._elbo(batch)
+    rollouts = seen[0]
+    rows = [tuple(ids[mask].tolist()) for ids, mask in zip(rollouts.ids, rollouts.mask, strict=True)]
+    kls = []
+    for n in rollouts.row_of.flatten().tolist():
+        prompt = [rollouts.prompts[rollouts.prompt_of[n]]]
+        one = (prompt, torch.tensor([0]), [rows[n]], [len(rows[n])])
+        with torch.no_grad():
+            kls.append(
+                float(model.idm.policy.logprobs(*one).logp.sum() - model.idm.reference.logprobs(*one).logp.sum())
+            )
+    assert abs(sum(kls)) > 1e-2
+    assert metrics["sequence_kl"] == pytest.approx(sum(kls) / len(kls), abs=1e-4)
+    assert metrics["bound"] == pytest.approx(metrics["reward_sequence_logp"] - metrics["sequence_kl"], abs=1e-4)
+
+    model.idm.beta = 0.0
+    assert "bound" not in model._elbo(batch)
