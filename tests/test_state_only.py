@@ -59,7 +59,7 @@ def spy(patch):
     """Notes all that reaches a model in training: by phase, the texts of the ids."""
     seen = {phase: [] for phase in PHASES}
     now = types.SimpleNamespace(texts=None, tokenizer=None)
-    step, generate, logprobs = SWIRL.training_step, Policy.generate, Policy.logprobs
+    step, generate = SWIRL.training_step, Policy.generate
 
     def spied_step(self, batch, batch_idx):
         phase = self.trainer.fit_loop.stage.phase
@@ -76,13 +76,17 @@ def spy(patch):
         note(prompts)
         return generate(self, prompts, *args, **kwargs)
 
-    def spied_logprobs(self, prompts, prompt_of_N, rows, *args, **kwargs):
-        note(prompts[p] + tuple(row) for p, row in zip(prompt_of_N.tolist(), rows, strict=True))
-        return logprobs(self, prompts, prompt_of_N, rows, *args, **kwargs)
+    def spied(scoring):
+        def wrapper(self, prompts, prompt_of_N, rows, *args, **kwargs):
+            note(prompts[p] + tuple(row) for p, row in zip(prompt_of_N.tolist(), rows, strict=True))
+            return scoring(self, prompts, prompt_of_N, rows, *args, **kwargs)
+
+        return wrapper
 
     patch.setattr(SWIRL, "training_step", spied_step)
     patch.setattr(Policy, "generate", spied_generate)
-    patch.setattr(Policy, "logprobs", spied_logprobs)
+    for name in ("logprobs", "accumulate"):
+        patch.setattr(Policy, name, spied(getattr(Policy, name)))
     return seen
 
 

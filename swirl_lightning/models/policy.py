@@ -1,32 +1,24 @@
-"""A policy: one named weight set, with the three things that GRPO asks of it: completions, log-probs, a snapshot."""
+"""A policy: one named weight set, with what GRPO asks of it: completions, log-probs, and gradients through them.
+
+Shape letters: P prompts, G samples per prompt, S = P * G samples, N rows, T tokens, K support size.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from swirl_lightning.algorithms.logprobs import token_logprobs
-from swirl_lightning.models.sampling import Sampling, sample
-from swirl_lightning.models.shared_prefix import encode_prefix, extend, pad, plain
+from swirl_lightning.models.continuation import Continuation, Scores, SharedPrompts
+from swirl_lightning.models.micro_batches import MicroBatch, MicroBatchSizes, micro_batches, with_halving
+from swirl_lightning.models.rollouts import collect
+from swirl_lightning.models.sampling import Samples, Sampling, uniforms
 from swirl_lightning.models.weights import Weights
 from swirl_lightning.types import Ids, Rollouts
 
-
-class Scores(NamedTuple):
-    """Log-probabilities of the scored tokens of N rows, T at most.
-
-    Args:
-        logp: of each token given all before it; 0 where ``mask`` is False. [N, T]
-        entropy: of the distribution it comes from, in nats, without gradient. [N, T]
-        mask: True on scored tokens. [N, T]
-    """
-
-    logp: Tensor
-    entropy: Tensor
-    mask: Tensor
+R = TypeVar("R")
 
 
 class Policy:
@@ -36,25 +28,47 @@ class Policy:
         weights: all the sets of the run.
         name: this policy's set.
         eos: the id that ends a completion.
+        engine: how texts pass through the model.
+        sizes: rows that pass together.
     """
 
-    def __init__(self, weights: Weights, name: str, eos: int) -> None:
+    def __init__(
+        self,
+        weights: Weights,
+        name: str,
+        eos: int,
+        engine: type[Continuation] = SharedPrompts,
+        sizes: MicroBatchSizes = MicroBatchSizes(),
+    ) -> None:
         self.weights = weights
         self.name = name
         self.eos = eos
+        self.engine = engine
+        self.sizes = sizes
         self.tokens = 0
         self.gradient_tokens = 0
 
+    @torch.no_grad()
     def generate(
         self, prompts: Sequence[Ids], seeds: Sequence[int], *, group_size: int, max_tokens: int, sampling: Sampling
     ) -> Rollouts:
-        """``group_size`` completions of each prompt; see :func:`swirl_lightning.models.sampling.sample`."""
-        rollouts = sample(
-            self.weights.activate(self.name), prompts, seeds,
-            group_size=group_size, max_tokens=max_tokens, eos=self.eos, sampling=sampling,
-        )  # fmt: skip
-        self.tokens += int(rollouts.mask.sum()) + sum(map(len, prompts))
-        return rollouts
+        """Draw ``group_size`` completions of each prompt.
+
+        Args:
+            prompts: P prompts as ids.
+            seeds: P seeds; a prompt's completions depend on its own seed only, in whatever batch it is.
+            group_size: G.
+            max_tokens: completions are stopped after so many tokens, end token included.
+            sampling: the distribution to draw from.
+        """
+        uniform_ST = uniforms(seeds, group_size, max_tokens).flatten(0, 1)
+        prompt_of_S = [p for p in range(len(prompts)) for _ in range(group_size)]
+
+        def work(piece: Sequence[int], opened: Continuation, of: Sequence[int]) -> tuple[Sequence[int], Samples]:
+            return piece, opened.sample(of, uniform_ST[list(piece)], self.eos, sampling)
+
+        pieces = self._run(prompts, prompt_of_S, self.sizes.generation, work)
+        return collect(prompts, group_size, self.eos, pieces)
 
     def logprobs(
         self,
@@ -65,10 +79,11 @@ class Policy:
         *,
         temperature: float = 1.0,
         support: Tensor | None = None,
+        entropy: bool = False,
     ) -> Scores:
         """Log-probs of the last ``scored[n]`` tokens of each row, which continues prompt ``prompt_of_N[n]``.
 
-        Every prompt passes through the model once, whatever the number of rows that share it.
+        With gradients all rows stay in one graph, whatever the micro-batch size; :meth:`accumulate` keeps to it.
 
         Args:
             prompts: P prompts as ids.
@@ -77,49 +92,112 @@ class Policy:
             scored: how many tokens at the end of each row are scored.
             temperature: of the distribution.
             support: ids the distribution is restricted to, at each scored token, padded with -1. [N, T, K]
+            entropy: whether the entropies of the distributions are wanted too.
 
         Returns:
             Scores whose column t is the t-th scored token of the row.
         """
-        model = self.weights.activate(self.name)
-        if len(rows) == len(prompts):  # nothing is shared: one pass over whole rows in place of two
-            rows = [prompts[p] + row for p, row in zip(prompt_of_N.tolist(), rows, strict=True)]
-            ids_NT, row_mask_NT = pad(rows, model.device)
-            hidden_NTD = plain(model, ids_NT, row_mask_NT)
-            ids_NT, row_mask_NT = ids_NT[:, 1:], row_mask_NT[:, 1:]
-            tokens = sum(map(len, rows))
-        else:
-            ids_NT, row_mask_NT = pad(rows, model.device)
-            hidden_NTD = extend(model, encode_prefix(model, prompts), prompt_of_N.to(model.device), ids_NT, row_mask_NT)
-            tokens = sum(map(len, rows)) + sum(map(len, prompts))
-        self._count(tokens)
-        mask_NT = _last(row_mask_NT, scored)
-        head = model.get_output_embeddings()
-        logp_M, entropy_M = token_logprobs(
-            hidden_NTD[mask_NT], head.weight, ids_NT[mask_NT], bias_V=head.bias,
-            temperature=temperature, support_MK=None if support is None else support[support[..., 0] >= 0],
-        )  # fmt: skip
-        # every row's scored tokens, moved to the front: column t is the t-th of them
-        front_NT = torch.arange(max(scored), device=model.device) < mask_NT.sum(1, keepdim=True)
-        zeros_NT = torch.zeros(front_NT.shape, device=model.device)
-        return Scores(
-            logp=zeros_NT.masked_scatter(front_NT, logp_M.float()),
-            entropy=zeros_NT.masked_scatter(front_NT, entropy_M.float()),
-            mask=front_NT,
-        )
+        options = {"temperature": temperature, "entropy": entropy}
+
+        def work(piece: Sequence[int], opened: Continuation, of: Sequence[int]) -> tuple[Sequence[int], Scores]:
+            return piece, _score(opened, of, piece, rows, scored, support, **options)
+
+        size = None if torch.is_grad_enabled() else self.sizes.scoring
+        return _joined(self._run(prompts, prompt_of_N.tolist(), size, work), len(rows), max(scored))
+
+    def accumulate(
+        self,
+        prompts: Sequence[Ids],
+        prompt_of_N: Tensor,
+        rows: Sequence[Ids],
+        scored: Sequence[int],
+        loss: Callable[[Tensor, Scores], tuple[Tensor, R]],
+        backward: Callable[[Tensor], None],
+        *,
+        temperature: float = 1.0,
+        support: Tensor | None = None,
+        entropy: bool = False,
+    ) -> list[R]:
+        """Add the gradient of a sum over rows to the policy's weights, one micro-batch after the other.
+
+        Args:
+            prompts: P prompts as ids.
+            prompt_of_N: prompt of each row. [N]
+            rows: N rows of ids that follow their prompt.
+            scored: how many tokens at the end of each row are scored.
+            loss: given indices of rows and their scores, those rows' share of the loss, and what is to be returned.
+            backward: computes the gradients of a loss.
+            temperature: of the distribution.
+            support: ids the distribution is restricted to. [N, T, K]
+            entropy: whether the entropies of the distributions are wanted too.
+
+        Returns:
+            What ``loss`` gave beside the loss, for each micro-batch.
+        """
+        options = {"temperature": temperature, "entropy": entropy}
+
+        def work(piece: Sequence[int], opened: Continuation, of: Sequence[int]) -> R:
+            scores = _score(opened, of, piece, rows, scored, support, **options)
+            value, result = loss(torch.tensor(piece, device=scores.logp.device), scores)
+            backward(value)
+            return result
+
+        return self._run(prompts, prompt_of_N.tolist(), self.sizes.update, work, gradient=True)
 
     def parameters(self) -> list[torch.nn.Parameter]:
         """This policy's trainable weights."""
         return list(self.weights.named(self.name).values())
 
-    def _count(self, tokens: int) -> None:
-        self.tokens += tokens
-        if torch.is_grad_enabled():
-            self.gradient_tokens += tokens
+    def _run(
+        self, prompts: Sequence[Ids], prompt_of_N: Sequence[int], size: int | None,
+        work: Callable[[Sequence[int], Continuation, Sequence[int]], R], gradient: bool = False,
+    ) -> list[R]:  # fmt: skip
+        """Open each micro-batch's prompts and do the work on its pieces."""
+        model = self.weights.activate(self.name)
+
+        def run(batch: MicroBatch) -> list[R]:
+            opened = self.engine(model, [prompts[p] for p in batch.prompts], len(batch.pieces))
+            place = {p: i for i, p in enumerate(batch.prompts)}
+            results = [work(piece, opened, [place[prompt_of_N[n]] for n in piece]) for piece in batch.pieces]
+            if gradient:
+                opened.finish()
+            self.tokens += opened.tokens
+            self.gradient_tokens += opened.tokens if torch.is_grad_enabled() else 0
+            return results
+
+        results: list[R] = []
+        for batch in micro_batches(prompts, prompt_of_N, size):
+            grads = [None if p.grad is None else p.grad.clone() for p in self.parameters()] if gradient else []
+            for part in with_halving(run, batch, prompt_of_N, lambda grads=grads: self._set_gradients(grads)):  # type: ignore[misc]
+                results += part
+        return results
+
+    def _set_gradients(self, grads: Sequence[Tensor | None]) -> None:
+        for parameter, grad in zip(self.parameters(), grads, strict=False):
+            parameter.grad = grad
 
 
-def _last(row_mask_NT: Tensor, count: Sequence[int]) -> Tensor:
-    """True on the last ``count[n]`` tokens of each row. [N, T]"""
-    lengths_N1 = row_mask_NT.sum(1, keepdim=True)
-    positions_T = torch.arange(row_mask_NT.shape[1], device=row_mask_NT.device)
-    return row_mask_NT & (positions_T >= lengths_N1 - torch.tensor(count, device=row_mask_NT.device)[:, None])
+def _score(
+    opened: Continuation, prompt_of_n: Sequence[int], piece: Sequence[int], rows: Sequence[Ids], scored: Sequence[int],
+    support: Tensor | None, *, temperature: float, entropy: bool,
+) -> Scores:  # fmt: skip
+    """Scores of the rows of one piece."""
+    return opened.score(
+        prompt_of_n, [rows[n] for n in piece], [scored[n] for n in piece],
+        temperature=temperature, support=None if support is None else support[list(piece)], entropy=entropy,
+    )  # fmt: skip
+
+
+def _joined(parts: Sequence[tuple[Sequence[int], Scores]], num_rows: int, width: int) -> Scores:
+    """The scores of all rows in their order."""
+    place = torch.empty(num_rows, dtype=torch.long)
+    place[torch.tensor([n for piece, _ in parts for n in piece])] = torch.arange(num_rows)
+
+    def join(tensors: Sequence[Tensor]) -> Tensor:
+        padded = [torch.nn.functional.pad(x, (0, width - x.shape[1])) for x in tensors]
+        return torch.cat(padded)[place.to(padded[0].device)]
+
+    entropies = [scores.entropy for _, scores in parts if scores.entropy is not None]
+    return Scores(
+        join([s.logp for _, s in parts]), join([s.mask for _, s in parts]), join(entropies) if entropies else None
+    )

@@ -1,22 +1,25 @@
-"""Sample a group of completions for each prompt, computing every distinct prefix once.
+"""Sample groups of completions, computing every distinct prefix once.
 
 Samples of a group that agree so far are one row of the model: their next tokens are drawn independently from its one
-distribution, and the cache branches where they part. The joint distribution is that of independent draws.
+distribution. The tokens of a group form one tree behind the prompt's keys and values, and a mask tells each row which
+of them are its own past, so that nothing is copied where samples part. The joint distribution is that of independent
+draws.
 
-Shape letters: P prompts, G samples per prompt, T tokens, R rows (distinct unfinished prefixes), V vocabulary.
+Shape letters: P prompts, S samples, T tokens, R rows (distinct unfinished prefixes), Q rows of one prompt, L prompt
+tokens, C tokens in the trees, V vocabulary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from swirl_lightning.models.shared_prefix import encode_prefix
-from swirl_lightning.types import Ids, Rollouts
+from swirl_lightning.models.key_value_buffer import BufferLayer
+from swirl_lightning.models.shared_prefix import Prefix, additive, cache_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,22 @@ class Sampling:
 
 
 GREEDY = Sampling(temperature=0.0)
+
+
+class Samples(NamedTuple):
+    """S completions of at most T tokens.
+
+    Args:
+        tokens: the end token after the last one. [S, T]
+        logp: log-probability of each token under the distribution it was drawn from. [S, T]
+        supports: for each step the ids that could be drawn, padded with -1; empty where all could. T of [S, K]
+        tokens_read: tokens that passed through the model after the prompts.
+    """
+
+    tokens: Tensor
+    logp: Tensor
+    supports: list[Tensor]
+    tokens_read: int
 
 
 def next_token_logprobs(logits_RV: Tensor, sampling: Sampling) -> Tensor:
@@ -70,6 +89,17 @@ def draw(logp_SV: Tensor, uniform_S: Tensor) -> Tensor:
     return torch.minimum(index_S, last_S)
 
 
+def choose(logp_SV: Tensor, uniform_S: Tensor, sampling: Sampling) -> Tensor:
+    """The next token of each sample. [S]"""
+    return logp_SV.argmax(-1) if sampling.temperature == 0 else draw(logp_SV, uniform_S)
+
+
+def support(logp_SV: Tensor) -> Tensor:
+    """Ids that could be drawn, the most probable first, padded with -1. [S, K]"""
+    top = logp_SV.topk(int(logp_SV.isfinite().sum(-1).max()), dim=-1)
+    return top.indices.masked_fill(top.values == -torch.inf, -1)
+
+
 def uniforms(seeds: Sequence[int], group_size: int, max_tokens: int) -> Tensor:
     """One uniform number per prompt, sample and token, from each prompt's own seed. [P, G, T]"""
     generator = torch.Generator()
@@ -77,110 +107,86 @@ def uniforms(seeds: Sequence[int], group_size: int, max_tokens: int) -> Tensor:
 
 
 @torch.no_grad()
-def sample(
-    model: Any, prompts: Sequence[Ids], seeds: Sequence[int], *, group_size: int, max_tokens: int, eos: int,
-    sampling: Sampling,
-) -> Rollouts:  # fmt: skip
-    """Draw ``group_size`` completions of each prompt.
+def grow(
+    model: Any, prefix: Prefix, prompt_of_S: Sequence[int], uniform_ST: Tensor, eos: int, sampling: Sampling
+) -> Samples:
+    """Draw one completion for each row of uniform numbers.
 
     Args:
         model: a Hugging Face causal LM.
-        prompts: P prompts as ids.
-        seeds: P seeds; a prompt's completions depend on its own seed only.
-        group_size: G.
-        max_tokens: completions are stopped after so many tokens, end token included.
+        prefix: the prompts, encoded by it.
+        prompt_of_S: prompt of each sample.
+        uniform_ST: a number in [0, 1) for each token to be drawn.
         eos: the id that ends a completion.
         sampling: the distribution to draw from.
     """
-    device = model.device
-    num_prompts, vocabulary = len(prompts), model.get_output_embeddings().weight.shape[0]
-    uniform_PGT = uniforms(seeds, group_size, max_tokens).to(device)
-    prefix = encode_prefix(model, prompts)
-    row_mask_RL, position_R = prefix.mask, prefix.mask.sum(1)
-    cache = prefix.cache(torch.arange(num_prompts, device=device))
-    hidden_RD = prefix.last
-
-    row_of_PG = torch.arange(num_prompts, device=device)[:, None].expand(-1, group_size).clone()
-    alive_PG = torch.ones_like(row_of_PG, dtype=torch.bool)
-    tokens_PGT = torch.full((num_prompts, group_size, max_tokens), eos, device=device)
-    logp_PGT = torch.zeros(num_prompts, group_size, max_tokens, device=device)
+    device, head = model.device, model.get_output_embeddings()
+    num_samples, max_tokens = uniform_ST.shape
+    uniform_ST = uniform_ST.to(device)
+    tokens_ST = torch.full((num_samples, max_tokens), eos, device=device)
+    logp_ST = torch.zeros(num_samples, max_tokens, device=device)
     supports: list[Tensor] = []
+    alive_S = torch.ones(num_samples, dtype=torch.bool, device=device)
+    row_of_S = torch.tensor(prompt_of_S, device=device)
+    hidden_RD, prompt_R = prefix.last, torch.arange(len(prefix.last), device=device)
+    tree = _Tree(model, prefix)
     for t in range(max_tokens):
-        logp_RV = next_token_logprobs(model.get_output_embeddings()(hidden_RD), sampling)
-        rows_S = row_of_PG[alive_PG]
-        if sampling.temperature == 0:
-            token_S = logp_RV.argmax(-1)[rows_S]
-        else:
-            token_S = draw(logp_RV[rows_S], uniform_PGT[..., t][alive_PG])
-        tokens_PGT[..., t][alive_PG] = token_S
-        logp_PGT[..., t][alive_PG] = logp_RV[rows_S, token_S]
+        logp_RV = next_token_logprobs(head(hidden_RD), sampling)
+        rows_A = row_of_S[alive_S]  # of the samples that are still growing
+        logp_AV = logp_RV[rows_A]
+        token_A = choose(logp_AV, uniform_ST[alive_S, t], sampling)
+        tokens_ST[alive_S, t] = token_A
+        logp_ST[alive_S, t] = logp_AV.gather(1, token_A[:, None])[:, 0]
         if sampling.truncated:
-            supports.append(_support(logp_RV, row_of_PG, alive_PG))
-        alive_PG[alive_PG.clone()] = token_S != eos
-        if t + 1 == max_tokens or not alive_PG.any():
+            ids_RK = support(logp_RV)
+            supports.append(ids_RK.new_full((num_samples, ids_RK.shape[1]), -1))
+            supports[-1][alive_S] = ids_RK[rows_A]
+        alive_S[alive_S.clone()] = token_A != eos
+        if t + 1 == max_tokens or not alive_S.any():
             break
-        branch_S = (rows_S * vocabulary + token_S)[token_S != eos]
-        branch_R, row_S = branch_S.unique(return_inverse=True)
-        row_of_PG[alive_PG] = row_S
-        parent_R = branch_R // vocabulary
-        cache.batch_select_indices(parent_R)
-        row_mask_RL = torch.cat([row_mask_RL[parent_R], row_mask_RL.new_ones(len(parent_R), 1)], dim=1)
-        hidden_RD = model.base_model(
-            input_ids=(branch_R % vocabulary)[:, None],
-            attention_mask=row_mask_RL.long(),
-            position_ids=position_R[parent_R][:, None],
-            past_key_values=cache,
+        branch_A = (rows_A * logp_RV.shape[1] + token_A)[token_A != eos]
+        branch_R, row_of_S[alive_S] = branch_A.unique(return_inverse=True)
+        parent_R = branch_R // logp_RV.shape[1]
+        prompt_R = prompt_R[parent_R]
+        hidden_RD = tree.step(branch_R % logp_RV.shape[1], parent_R, prompt_R)
+    return Samples(tokens_ST, logp_ST, supports, tree.tokens_read)
+
+
+class _Tree:
+    """The tokens of each prompt's samples behind that prompt, and what each row sees of them."""
+
+    def __init__(self, model: Any, prefix: Prefix) -> None:
+        self.model = model
+        self.cache = cache_of(prefix.keys_values, BufferLayer)
+        self.prompts = torch.arange(len(prefix.mask), device=prefix.mask.device)  # those still in the cache
+        self.mask_PL = prefix.mask
+        self.position_P = prefix.mask.sum(1)
+        self.sees_RC = torch.zeros(len(prefix.mask), 0, dtype=torch.bool, device=prefix.mask.device)
+        self.tokens_read = 0
+
+    def step(self, ids_R: Tensor, parent_R: Tensor, prompt_R: Tensor) -> Tensor:
+        """Read one token for each row, which continues row ``parent_R`` of the step before. [R, D]"""
+        prompts, place_R, counts = prompt_R.unique_consecutive(return_inverse=True, return_counts=True)
+        if len(prompts) < len(self.prompts):
+            kept = torch.searchsorted(self.prompts, prompts)
+            self.cache.batch_select_indices(kept)
+            self.prompts, self.mask_PL, self.position_P = prompts, self.mask_PL[kept], self.position_P[kept]
+        width, rows = int(counts.max()), len(ids_R)
+        slot_R = torch.arange(rows, device=ids_R.device) - (counts.cumsum(0) - counts)[place_R]
+        own_RQ = torch.nn.functional.one_hot(slot_R, width).bool()
+        self.sees_RC = torch.cat([self.sees_RC[parent_R], own_RQ], dim=1)
+        ids_PQ = ids_R.new_zeros(len(prompts), width)
+        ids_PQ[place_R, slot_R] = ids_R
+        sees_PQC = self.sees_RC.new_zeros(len(prompts), width, self.sees_RC.shape[1])
+        sees_PQC[place_R, slot_R] = self.sees_RC
+        allowed = torch.cat([self.mask_PL[:, None].expand(-1, width, -1), sees_PQC], dim=2)
+        output = self.model.base_model(
+            input_ids=ids_PQ,
+            attention_mask=additive(allowed, self.cache.layers[0].keys.dtype),
+            position_ids=self.position_P[:, None].expand(-1, width),
+            past_key_values=self.cache,
             use_cache=True,
-        ).last_hidden_state[:, -1]
-        position_R = position_R[parent_R] + 1
-    return _collect(prompts, tokens_PGT, logp_PGT, supports, alive_PG, eos)
-
-
-def _support(logp_RV: Tensor, row_of_PG: Tensor, alive_PG: Tensor) -> Tensor:
-    """Ids that could be drawn at this step, -1 elsewhere. [P, G, K]"""
-    size = int(logp_RV.isfinite().sum(-1).max())
-    top = logp_RV.topk(size, dim=-1)
-    ids_RK = top.indices.masked_fill(top.values == -torch.inf, -1)
-    ids_PGK = ids_RK.new_full((*row_of_PG.shape, size), -1)
-    ids_PGK[alive_PG] = ids_RK[row_of_PG[alive_PG]]
-    return ids_PGK
-
-
-def _collect(
-    prompts: Sequence[Ids], tokens_PGT: Tensor, logp_PGT: Tensor, supports: list[Tensor], alive_PG: Tensor, eos: int
-) -> Rollouts:
-    """Keep each prompt's identical completions once."""
-    rows: dict[tuple[int, Ids], int] = {}
-    first: list[tuple[int, int]] = []
-    lengths: list[int] = []
-    row_of_PG = torch.empty(alive_PG.shape, dtype=torch.long)
-    for p, group in enumerate(tokens_PGT.tolist()):
-        for g, tokens in enumerate(group):
-            length = tokens.index(eos) + 1 if eos in tokens else len(tokens)
-            key = (p, tuple(tokens[:length]))
-            if key not in rows:
-                rows[key] = len(rows)
-                first.append((p, g))
-                lengths.append(length)
-            row_of_PG[p, g] = rows[key]
-    device = tokens_PGT.device
-    p_N, g_N = torch.tensor(first, device=device).T
-    longest = max(lengths)
-    mask_NT = torch.arange(longest, device=device) < torch.tensor(lengths, device=device)[:, None]
-    support = None
-    if supports:
-        size = max(step.shape[-1] for step in supports[:longest])
-        steps = [torch.nn.functional.pad(s[p_N, g_N], (0, size - s.shape[-1]), value=-1) for s in supports[:longest]]
-        support = torch.stack(steps, dim=1)
-    finished_N = torch.tensor([tokens[-1] == eos for _, tokens in rows], device=device)
-    return Rollouts(
-        prompts=tuple(prompts),
-        completions=tuple(tokens[:-1] if tokens[-1] == eos else tokens for _, tokens in rows),
-        prompt_of=p_N,
-        row_of=row_of_PG.to(device),
-        ids=tokens_PGT[p_N, g_N, :longest],
-        mask=mask_NT,
-        finished=finished_N,
-        logp=logp_PGT[p_N, g_N, :longest].masked_fill(~mask_NT, 0.0),
-        support=support,
-    )
+        )
+        self.position_P = self.position_P + 1
+        self.tokens_read += rows
+        return output.last_hidden_state[place_R, slot_R]

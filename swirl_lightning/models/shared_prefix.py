@@ -1,9 +1,10 @@
-"""Several texts that begin with one prompt: the prompt passes through the model once.
+"""Texts that continue a prompt, with everything they share passing through the model once.
 
-The prompt's keys and values are selected for every row that continues it, with the gradient flowing back through the
-selection, so that forward and backward cost P + N * T tokens in place of N * (P + T).
+Two forms, equal in values and gradients. The *cache form* runs the prompt, then the trees of its continuations on the
+prompt's keys and values; the gradient flows back through them. The *packed form* puts the prompt and one tree into one
+sequence; gradient checkpointing, which a cache excludes, works with it.
 
-Shape letters: P prompts, N rows, L prompt tokens, T row tokens, D hidden size.
+Shape letters: P prompts, L prompt tokens, B lanes of a forest, S nodes of a lane, W = L + S, D hidden size.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
+from swirl_lightning.models.forest import Forest
 from swirl_lightning.types import Ids
 
 
@@ -31,9 +34,14 @@ class Prefix(NamedTuple):
     mask: Tensor
     last: Tensor
 
-    def cache(self, prompt_of_N: Tensor) -> DynamicCache:
-        """A cache that begins row n with prompt ``prompt_of_N[n]``."""
-        return DynamicCache([(keys[prompt_of_N], values[prompt_of_N]) for keys, values in self.keys_values])
+    def detached(self) -> Prefix:
+        """The same values as leaves of a graph of their own, which collect the gradient of several backward passes."""
+        pairs = tuple((k.detach().requires_grad_(), v.detach().requires_grad_()) for k, v in self.keys_values)
+        return Prefix(pairs, self.mask, self.last.detach().requires_grad_())
+
+    def tensors(self) -> list[Tensor]:
+        """All that a gradient flows through."""
+        return [self.last, *(x for pair in self.keys_values for x in pair)]
 
 
 def pad(rows: Sequence[Ids], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
@@ -45,12 +53,31 @@ def pad(rows: Sequence[Ids], device: torch.device | str = "cpu") -> tuple[Tensor
     return ids_NT.to(device), mask_NT.to(device)
 
 
+def additive(allowed_BQK: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to attention scores: 0 where attention is allowed. [B, 1, Q, K]"""
+    return torch.zeros(allowed_BQK.shape, dtype=dtype, device=allowed_BQK.device).masked_fill_(
+        ~allowed_BQK, torch.finfo(dtype).min
+    )[:, None]
+
+
+def cache_of(pairs: Sequence[tuple[Tensor, Tensor]], layer: type[DynamicLayer] = DynamicLayer) -> DynamicCache:
+    """A cache that begins with the given keys and values, which are not copied."""
+    cache = DynamicCache()
+    cache.layers = []
+    for keys, values in pairs:
+        begun = layer()
+        begun.lazy_initialization(keys, values)
+        begun.keys, begun.values = keys, values
+        cache.layers.append(begun)
+    return cache
+
+
 def encode_prefix(model: Any, prompts: Sequence[Ids]) -> Prefix:
     """Run each prompt through ``model`` (a Hugging Face causal LM) once."""
     ids_PL, mask_PL = pad(prompts, model.device)
     output = model.base_model(
         input_ids=ids_PL,
-        attention_mask=mask_PL.long(),
+        attention_mask=None if mask_PL.all() else mask_PL.long(),
         position_ids=torch.arange(ids_PL.shape[1], device=model.device)[None].expand_as(ids_PL),
         past_key_values=DynamicCache(),
         use_cache=True,
@@ -63,32 +90,64 @@ def encode_prefix(model: Any, prompts: Sequence[Ids]) -> Prefix:
     )
 
 
-def plain(model: Any, ids_NT: Tensor, mask_NT: Tensor) -> Tensor:
-    """Hidden states that predict ``ids_NT[:, 1:]``, each row by itself. [N, T - 1, D]"""
+def extend(model: Any, prefix: Prefix, forest: Forest) -> Tensor:
+    """Hidden states that make the forest's predictions, in the cache form. [M, D]"""
+    last_BD = prefix.last[forest.prompt_of]
+    if not forest.ids.shape[1]:
+        return last_BD[forest.lane]
+    one_to_one = forest.prompt_of.tolist() == list(range(len(prefix.mask)))
+    mask_BL = prefix.mask[forest.prompt_of]
+    lanes, width = forest.ids.shape
+    allowed_BSW = torch.cat([mask_BL[:, None].expand(-1, width, -1), forest.sees], dim=2)
     output = model.base_model(
-        input_ids=ids_NT[:, :-1],
-        attention_mask=mask_NT[:, :-1].long(),
-        position_ids=torch.arange(ids_NT.shape[1] - 1, device=ids_NT.device)[None].expand(len(ids_NT), -1),
-        use_cache=False,
-    )
-    return output.last_hidden_state
-
-
-def extend(model: Any, prefix: Prefix, prompt_of_N: Tensor, ids_NT: Tensor, mask_NT: Tensor) -> Tensor:
-    """Hidden states that predict ``ids_NT`` when row n continues prompt ``prompt_of_N[n]``. [N, T, D]
-
-    The state at column 0 is the prompt's last one, so the row's last token is never fed to the model.
-    """
-    first_N1D = prefix.last[prompt_of_N][:, None]
-    if ids_NT.shape[1] == 1:
-        return first_N1D
-    prompt_mask_NL = prefix.mask[prompt_of_N]
-    positions = torch.arange(ids_NT.shape[1] - 1, device=ids_NT.device)
-    output = model.base_model(
-        input_ids=ids_NT[:, :-1],
-        attention_mask=torch.cat([prompt_mask_NL, mask_NT[:, :-1]], dim=1).long(),
-        position_ids=prompt_mask_NL.sum(1, keepdim=True) + positions,
-        past_key_values=prefix.cache(prompt_of_N),
+        input_ids=forest.ids,
+        attention_mask=additive(allowed_BSW, prefix.last.dtype),
+        position_ids=mask_BL.sum(1, keepdim=True) + forest.depth,
+        past_key_values=cache_of(
+            prefix.keys_values if one_to_one else [(k[forest.prompt_of], v[forest.prompt_of]) for k, v in
+            prefix.keys_values]
+        ),
         use_cache=True,
-    )
-    return torch.cat([first_N1D, output.last_hidden_state], dim=1)
+    )  # fmt: skip
+    hidden_BSD = torch.cat([last_BD[:, None], output.last_hidden_state], dim=1)
+    return hidden_BSD[forest.lane, forest.node + 1]
+
+
+def packed(model: Any, prompts: Sequence[Ids], forest: Forest) -> Tensor:
+    """Hidden states that make the forest's predictions, in the packed form. [M, D]
+
+    A lane that is a single text is an ordinary causal sequence.
+    """
+    lanes = forest.prompt_of.tolist()
+    nodes_B = forest.mask.sum(1)
+    texts = [
+        (*prompts[p], *ids[:size]) for p, ids, size in zip(lanes, forest.ids.tolist(), nodes_B.tolist(), strict=True)
+    ]
+    ids_BW, mask_BW = pad(texts, model.device)
+    length_B = torch.tensor([len(prompts[p]) for p in lanes], device=model.device)
+    position_BW = torch.arange(ids_BW.shape[1], device=model.device).expand(len(lanes), -1).clone()
+    node_BW = mask_BW & (position_BW >= length_B[:, None])
+    straight = bool((forest.depth == torch.arange(forest.ids.shape[1], device=model.device))[forest.mask].all())
+    if straight:
+        attention = None if mask_BW.all() else mask_BW.long()
+    else:
+        position_BW[node_BW] = (length_B[:, None] + forest.depth)[forest.mask]
+        attention = additive(_packed_sight(forest, length_B, mask_BW), model.dtype)
+    output = model.base_model(
+        input_ids=ids_BW, attention_mask=attention, position_ids=position_BW, use_cache=False
+    )  # fmt: skip
+    return output.last_hidden_state[forest.lane, length_B[forest.lane] + forest.node]
+
+
+def _packed_sight(forest: Forest, length_B: Tensor, mask_BW: Tensor) -> Tensor:
+    """True where a token of a packed sequence sees another one. [B, W, W]"""
+    width = mask_BW.shape[1]
+    place_W = torch.arange(width, device=mask_BW.device)
+    prompt_BW = place_W < length_B[:, None]
+    sight_BWW = (place_W[:, None] >= place_W) & prompt_BW[
+        :, None
+    ]  # the prompt is causal, and every node sees all of it
+    for b, length in enumerate(length_B.tolist()):
+        size = min(forest.sees.shape[1], width - length)
+        sight_BWW[b, length : length + size, length : length + size] = forest.sees[b, :size, :size]
+    return sight_BWW

@@ -5,14 +5,14 @@ Shape letters: P prompts, G samples per prompt, N distinct rows, T completion to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from swirl_lightning.algorithms.grpo import GRPOLoss, group_advantages, grpo_loss, loss_normalizer
-from swirl_lightning.models import GREEDY, Policy, Sampling
+from swirl_lightning.algorithms.grpo import group_advantages, grpo_loss, loss_normalizer
+from swirl_lightning.models import GREEDY, Policy, Sampling, Scores
 from swirl_lightning.modules.processes import gather, mean_over_processes
 from swirl_lightning.types import Ids, InputError, Rollouts
 
@@ -33,6 +33,22 @@ class Experience(NamedTuple):
     ref_logp: Tensor | None
     old_logp: Tensor | None
     normalizer: float
+
+
+class Update(NamedTuple):
+    """What one pass over the experience measured.
+
+    Args:
+        loss: value of the GRPO loss.
+        kl: mean over samples of the KL estimate per token, in nats.
+        clip_fraction: share of tokens whose ratio was clipped.
+        entropy: of the policy, in nats per token.
+    """
+
+    loss: float
+    kl: float
+    clip_fraction: float
+    entropy: float
 
 
 class GRPOMixin:
@@ -142,50 +158,82 @@ class GRPOMixin:
         return Experience(
             rollouts=rollouts,
             advantages=adv_N,
-            ref_logp=self._logprobs(self.reference, rollouts, ref_prompts)[0] if self.beta else None,
-            old_logp=self._logprobs(self.policy, rollouts, rollouts.prompts)[0] if self.inner_steps > 1 else None,
+            ref_logp=self._logprobs(self.reference, rollouts, ref_prompts) if self.beta else None,
+            old_logp=self._logprobs(self.policy, rollouts, rollouts.prompts) if self.inner_steps > 1 else None,
             normalizer=mean_over_processes(
                 loss_normalizer(rollouts.mask, rollouts.counts, loss=self.loss_type, max_tokens=self.max_new_tokens),
                 rewards_N.device,
             ),
         )
 
-    def grpo_loss(self, experience: Experience) -> tuple[GRPOLoss, Tensor]:
-        """The loss of the current policy on the experience, and the policy's mean entropy in nats per token."""
+    def accumulate(self, experience: Experience, backward: Callable[[Tensor], None]) -> Update:
+        """Add the gradient of the GRPO loss on the experience to the policy's weights, in micro-batches."""
         rollouts = experience.rollouts
-        logp_NT, entropy_NT = self._logprobs(self.policy, rollouts, rollouts.prompts)
-        loss = grpo_loss(
-            logp_NT,
-            logp_NT.detach() if experience.old_logp is None else experience.old_logp,
-            experience.ref_logp,
-            experience.advantages,
-            rollouts.mask,
-            rollouts.counts,
-            clip_low=self.clip_low,
-            clip_high=self.clip_high,
-            beta=self.beta,
-            kl=self.kl,
-            loss=self.loss_type,
-            importance=self.importance,
-            normalizer=experience.normalizer,
-        )
-        weight_NT = rollouts.mask * rollouts.counts[:, None]
-        return loss, (entropy_NT * weight_NT).sum() / weight_NT.sum()
+        counts_N = rollouts.counts
+        tokens = (rollouts.mask * counts_N[:, None]).sum()
 
-    def sft_loss(self, prompts: Sequence[Ids], targets: Sequence[Ids]) -> Tensor:
-        """Negative mean log-prob per token of the targets of all processes, end token included. Scalar."""
-        logp_NT, mask_NT = target_logprobs(self.policy, prompts, targets)
-        return -logp_NT.sum() / mean_over_processes(float(mask_NT.sum()), logp_NT.device)
+        def loss(rows_n: Tensor, scores: Scores) -> tuple[Tensor, Tensor]:
+            weight_n, width = counts_N[rows_n], scores.mask.shape[1]
+            old_NT, ref_NT = experience.old_logp, experience.ref_logp
+            part = grpo_loss(
+                scores.logp,
+                scores.logp.detach() if old_NT is None else old_NT[rows_n, :width],
+                None if ref_NT is None else ref_NT[rows_n, :width],
+                experience.advantages[rows_n],
+                scores.mask,
+                weight_n,
+                clip_low=self.clip_low,
+                clip_high=self.clip_high,
+                beta=self.beta,
+                kl=self.kl,
+                loss=self.loss_type,
+                importance=self.importance,
+                normalizer=experience.normalizer,
+            )
+            share = weight_n.sum() / counts_N.sum()
+            assert scores.entropy is not None
+            entropy = (scores.entropy * weight_n[:, None]).sum() / tokens
+            return part.loss, torch.stack([part.loss.detach(), part.kl * share, part.clip_fraction * share, entropy])
 
-    def _logprobs(self, policy: Policy, rollouts: Rollouts, prompts: Sequence[Ids]) -> tuple[Tensor, Tensor]:
-        """Log-probs of the sampled tokens under the distribution that ``policy`` would sample from, and its entropy."""
-        lengths = rollouts.mask.sum(1).tolist()
-        rows = [tuple(ids[:length]) for ids, length in zip(rollouts.ids.tolist(), lengths, strict=True)]
-        scores = policy.logprobs(
-            prompts, rollouts.prompt_of, rows, lengths,
-            temperature=self.sampling.temperature, support=rollouts.support,
+        parts = self.policy.accumulate(
+            rollouts.prompts, rollouts.prompt_of, *_sampled(rollouts), loss, backward,
+            temperature=self.sampling.temperature, support=rollouts.support, entropy=True,
         )  # fmt: skip
-        return scores.logp, scores.entropy
+        return Update(*torch.stack(parts).sum(0).tolist())
+
+    def supervise(
+        self,
+        prompts: Sequence[Ids],
+        targets: Sequence[Ids],
+        backward: Callable[[Tensor], None],
+        weight: float = 1.0,
+    ) -> float:
+        """Add the gradient of ``weight`` times the supervised loss to the policy's weights. Returns the loss.
+
+        The loss is the negative mean log-prob per token of the targets of all processes, end token included.
+        """
+        rows = [(*target, self.policy.eos) for target in targets]
+        lengths = list(map(len, rows))
+        normalizer = mean_over_processes(float(sum(lengths)), self.policy.parameters()[0].device)
+
+        def loss(rows_n: Tensor, scores: Scores) -> tuple[Tensor, float]:
+            value = -scores.logp.sum() / normalizer
+            return weight * value, float(value.detach())
+
+        return sum(self.policy.accumulate(prompts, torch.arange(len(rows)), rows, lengths, loss, backward))
+
+    def _logprobs(self, policy: Policy, rollouts: Rollouts, prompts: Sequence[Ids]) -> Tensor:
+        """Log-probs of the sampled tokens under the distribution that ``policy`` would sample from. [N, T]"""
+        return policy.logprobs(
+            prompts, rollouts.prompt_of, *_sampled(rollouts),
+            temperature=self.sampling.temperature, support=rollouts.support,
+        ).logp  # fmt: skip
+
+
+def _sampled(rollouts: Rollouts) -> tuple[list[Ids], list[int]]:
+    """The sampled ids of each row, end token included, and their number."""
+    lengths = rollouts.mask.sum(1).tolist()
+    return [tuple(ids[:length]) for ids, length in zip(rollouts.ids.tolist(), lengths, strict=True)], lengths
 
 
 def target_logprobs(policy: Policy, prompts: Sequence[Ids], targets: Sequence[Ids]) -> tuple[Tensor, Tensor]:

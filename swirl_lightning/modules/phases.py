@@ -6,40 +6,29 @@ Shape letters: P prompts, G samples per prompt, N distinct rows, T tokens.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from hashlib import blake2b
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Literal
 
-import lightning as L
 import torch
 from torch import Tensor
 
 from swirl_lightning.algorithms.objectives import elbo_bound, information_bound, kl_estimate, row_sum
-from swirl_lightning.algorithms.schedules import learning_rate_factor
 from swirl_lightning.codecs import TextCodec
 from swirl_lightning.models import Policy
-from swirl_lightning.modules.fwm import ForwardWorldModel
 from swirl_lightning.modules.grpo_mixin import GRPOMixin
-from swirl_lightning.modules.idm import InverseDynamicsModel
+from swirl_lightning.modules.updates import Updates
 from swirl_lightning.rewards import Reward, ScoringTask
 from swirl_lightning.types import Batch, Ids, InputError, Phase, Rollouts, Transition
 
 
-class PhaseSteps(L.LightningModule):
+class PhaseSteps(Updates):
     """The training step of every phase; :class:`swirl_lightning.modules.SWIRL` adds set-up and evaluation."""
 
-    fwm: ForwardWorldModel
-    idm: InverseDynamicsModel
     reward: Reward
     codec: TextCodec
     latent: Literal["sample", "greedy"]
     bootstrap: float
     shared_weights: bool
-    lr_schedule: Literal["constant", "cosine"]
-    lr_warmup: int
-    gradient_clip: float
-    seed: int
 
     def learners(self, phase: Phase) -> tuple[GRPOMixin, ...]:
         """The roles that learn in a phase."""
@@ -59,8 +48,7 @@ class PhaseSteps(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, dict[str, float]]:
         """One update of the running phase. Returns its metrics."""
         started = time.perf_counter()
-        self._update_index = batch_idx
-        self._clocks = {"generation": 0.0, "scoring": 0.0, "update": 0.0}
+        self._begin(batch_idx)
         before = self._tokens()
         phase: Phase = self.trainer.fit_loop.stage.phase  # type: ignore[attr-defined]
         steps: dict[Phase, Callable[[Batch], dict[str, float]]] = {
@@ -83,17 +71,18 @@ class PhaseSteps(L.LightningModule):
         codes = [self.codec.encode(t) for t in batch.pairs]
         texts = [code.x + layout.next_state + code.y for code in codes]
         with self._clock("update"):
-            loss = self.fwm.sft_loss([layout.start] * len(texts), texts)
-            return {"loss": float(loss.detach()), "grad_norm": self._optimise(self.fwm, loss)}
+            self._zero_grad(self.fwm)
+            loss = self.fwm.supervise([layout.start] * len(texts), texts, self._backward)
+            return {"loss": loss, "grad_norm": self._step(self.fwm, loss)}
 
     def _sft(self, batch: Batch) -> dict[str, float]:
         """Both roles on labelled transitions."""
         metrics = {}
         with self._clock("update"):
             for role in (self.fwm, self.idm):
-                loss = self._labelled_loss(role, batch.pairs)
-                metrics[f"{role.role}_loss"] = float(loss.detach())
-                metrics[f"{role.role}_grad_norm"] = self._optimise(role, loss)
+                self._zero_grad(role)
+                metrics[f"{role.role}_loss"] = loss = self._supervise(role, batch.pairs)
+                metrics[f"{role.role}_grad_norm"] = self._step(role, loss)
         return metrics
 
     def _bootstrap(self, batch: Batch) -> dict[str, float]:
@@ -103,10 +92,10 @@ class PhaseSteps(L.LightningModule):
             zs, _ = self._latent_actions([(code.x, code.y) for code in codes])
         prompts = [self.fwm.prompt(self.codec.prompts, code.x, z) for code, z in zip(codes, zs, strict=True)]
         with self._clock("update"):
-            loss = (
-                self.fwm.sft_loss(prompts, [code.y for code in codes]) + self._labelled_loss(self.fwm, batch.labelled)
-            ) / 2
-            return {"loss": float(loss.detach()), "grad_norm": self._optimise(self.fwm, loss)}
+            self._zero_grad(self.fwm)
+            own = self.fwm.supervise(prompts, [code.y for code in codes], self._backward, weight=0.5)
+            loss = (own + self._supervise(self.fwm, batch.labelled, weight=0.5)) / 2
+            return {"loss": loss, "grad_norm": self._step(self.fwm, loss)}
 
     def _vim(self, batch: Batch) -> dict[str, float]:
         """Variational information maximisation: the FWM writes y from (x, z), the IDM says how well z shows in it."""
@@ -122,12 +111,13 @@ class PhaseSteps(L.LightningModule):
             lambda p, y: self.codec.next_state(batch.pairs[p].state, y),
         )  # fmt: skip
 
-        def extra_loss() -> Tensor | float:
+        def bootstrap() -> float:
             if not self.bootstrap:
                 return 0.0
-            return self.bootstrap * self.fwm.sft_loss(prompts, [code.y for code in codes])
+            targets = [code.y for code in codes]
+            return self.bootstrap * self.fwm.supervise(prompts, targets, self._backward, self.bootstrap)
 
-        metrics = self._grpo(self.fwm, self.frozen(self.idm), rollouts, task, prompts, batch.labelled, extra_loss)
+        metrics = self._grpo(self.fwm, self.frozen(self.idm), rollouts, task, prompts, batch.labelled, bootstrap)
         # -log Q(z | x, y) estimates H(Z | X, Y) <= H(Z | X): a looser bound than the theorem's, but one that can be had
         if "reward_sequence_logp" in metrics:
             metrics["bound"] = float(information_bound(torch.tensor(metrics["reward_sequence_logp"]), -logq_z_P.mean()))
@@ -160,7 +150,7 @@ class PhaseSteps(L.LightningModule):
         task: ScoringTask,
         ref_prompts: Sequence[Ids],
         labelled: list[Transition],
-        extra_loss: Callable[[], Tensor | float] = lambda: 0.0,
+        accumulate_more: Callable[[], float] = lambda: 0.0,
     ) -> dict[str, float]:
         """Reward the rollouts and update the learner on them."""
         with self._clock("scoring"):
@@ -171,11 +161,12 @@ class PhaseSteps(L.LightningModule):
             experience = learner.experience(rollouts, rewards.total, ref_prompts)
         for _ in range(learner.inner_steps):
             with self._clock("update"):
-                loss, entropy = learner.grpo_loss(experience)
-                total = loss.loss + extra_loss()
+                self._zero_grad(learner)
+                update = learner.accumulate(experience, self._backward)
+                total = update.loss + accumulate_more()
                 if learner.anchor:
-                    total = total + learner.anchor * self._labelled_loss(learner, labelled)
-                grad_norm = self._optimise(learner, total)
+                    total += learner.anchor * self._supervise(learner, labelled, learner.anchor)
+                grad_norm = self._step(learner, total)
         rewards_PG = rewards.total[rollouts.row_of]
         weight_N = rollouts.counts / rollouts.counts.sum()
         std_P = rewards_PG.std(dim=1)
@@ -186,10 +177,10 @@ class PhaseSteps(L.LightningModule):
             "unique_share": len(rollouts.completions) / rollouts.row_of.numel(),
             "completion_length": float((rollouts.mask.sum(1) * weight_N).sum()),
             "truncated_share": float((~rollouts.finished * weight_N).sum()),
-            "loss": float(total.detach()),
-            "kl": float(loss.kl),
-            "clip_fraction": float(loss.clip_fraction),
-            "entropy": float(entropy),
+            "loss": total,
+            "kl": update.kl,
+            "clip_fraction": update.clip_fraction,
+            "entropy": update.entropy,
             "grad_norm": grad_norm,
             **{f"reward_{name}": float((part * weight_N).sum()) for name, part in rewards.parts.items()},
             **self._sequence_kl(rollouts, experience.ref_logp, weight_N),
@@ -231,8 +222,8 @@ class PhaseSteps(L.LightningModule):
             text=lambda n: text(groups[n], rollouts.completions[n]),
         )
 
-    def _labelled_loss(self, role: GRPOMixin, transitions: Sequence[Transition]) -> Tensor:
-        """The supervised loss of a role; with the state-only prior, the IDM learns that too."""
+    def _supervise(self, role: GRPOMixin, transitions: Sequence[Transition], weight: float = 1.0) -> float:
+        """The supervised loss of a role, with its gradient; with the state-only prior, the IDM learns that too."""
         layout = self.codec.prompts
         codes = [self.codec.encode(t) for t in transitions]
         zs = [code.z for code in codes if code.z is not None]
@@ -240,50 +231,9 @@ class PhaseSteps(L.LightningModule):
             raise InputError("supervised training needs labelled transitions, found one without an action")
         if role is self.fwm:
             prompts = [self.fwm.prompt(layout, code.x, z) for code, z in zip(codes, zs, strict=True)]
-            return role.sft_loss(prompts, [code.y for code in codes])
-        loss = role.sft_loss([self.idm.prompt(layout, code.x, code.y) for code in codes], zs)
-        if self.idm.prior == "state":
-            loss = (loss + role.sft_loss([layout.prior(code.x) for code in codes], zs)) / 2
-        return loss
-
-    def _optimise(self, role: GRPOMixin, loss: Tensor) -> float:
-        """One step of the role's optimiser. Returns the gradient's norm before clipping."""
-        loop: Any = self.trainer.fit_loop
-        optimizers: Any = self.optimizers()
-        optimizer = optimizers[(self.fwm, self.idm).index(role)]
-        peak = loop.stage.learning_rate or role.learning_rate
-        factor = learning_rate_factor(self._update_index, loop.updates, self.lr_warmup, self.lr_schedule)
-        for group in optimizer.param_groups:
-            group["lr"] = peak * factor
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        norm = torch.nn.utils.clip_grad_norm_(role.policy.parameters(), self.gradient_clip)
-        if not torch.isfinite(norm):
-            raise self._diverged(role, f"loss {float(loss.detach()):g} with gradient norm {float(norm):g}")
-        optimizer.step()
-        return float(norm)
-
-    def _diverged(self, role: GRPOMixin, found: str) -> FloatingPointError:
-        loop: Any = self.trainer.fit_loop
-        return FloatingPointError(
-            f"{loop.current.name} update {self._update_index}: {found}; "
-            f"lower model.{role.role}.learning_rate, or use a wider dtype"
-        )
-
-    def _seeds(self, purpose: str, count: int) -> list[int]:
-        """One seed per prompt, from the position in the run alone: a resumed run draws the same."""
-        loop: Any = self.trainer.fit_loop
-        place = (self.seed, loop.index, self._update_index, self.global_rank, purpose)
-        return [int.from_bytes(blake2b(repr((*place, i)).encode(), digest_size=6).digest()) for i in range(count)]
-
-    @contextmanager
-    def _clock(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        self._clocks[name] += time.perf_counter() - started
-
-    def _tokens(self) -> tuple[int, int]:
-        policies = [policy for role in (self.fwm, self.idm) for policy in (role.policy, role.reference)]
-        return sum(p.tokens for p in policies), sum(p.gradient_tokens for p in policies)
+            return role.supervise(prompts, [code.y for code in codes], self._backward, weight)
+        prompts = [self.idm.prompt(layout, code.x, code.y) for code in codes]
+        if self.idm.prior == "posterior":
+            return role.supervise(prompts, zs, self._backward, weight)
+        posterior = role.supervise(prompts, zs, self._backward, weight / 2)
+        return (posterior + role.supervise([layout.prior(c.x) for c in codes], zs, self._backward, weight / 2)) / 2

@@ -44,7 +44,7 @@ def compare(weights, policy, model, parameters, plain_logits, texts, *, scored=N
     prompts, prompt_of, rows = texts
     scored = scored or list(map(len, rows))
     support = some_support(rows, scored) if restricted else None
-    scores = policy.logprobs(prompts, prompt_of, rows, scored, temperature=temperature, support=support)
+    scores = policy.logprobs(prompts, prompt_of, rows, scored, temperature=temperature, support=support, entropy=True)
     generator = torch.Generator().manual_seed(1)
     coefficient = torch.randn(scores.logp.shape, generator=generator)
     assert scores.mask.sum(1).tolist() == scored
@@ -148,11 +148,15 @@ def test_the_padding_id_is_an_ordinary_token(num_rows, tiny_model, plain_logits)
     compare(weights, policy, weights.activate("a"), policy.parameters(), plain_logits, case)
 
 
-def test_prompt_passes_once(tiny_model, texts):
+def test_what_is_shared_passes_once(tiny_model, texts):
+    """Prompts, and what rows of one prompt begin with; a row's last token is never read."""
     prompts, prompt_of, rows = texts
     policy = Policy(FullWeights(tiny_model(), ["a"]), "a", EOS)
     policy.logprobs(prompts, prompt_of, rows, list(map(len, rows)))
-    assert policy.tokens == policy.gradient_tokens == sum(map(len, prompts)) + sum(map(len, rows))
+    assert policy.tokens == policy.gradient_tokens == sum(map(len, prompts)) + sum(len(row) - 1 for row in rows)
     with torch.no_grad():
         policy.logprobs(prompts, prompt_of, rows, list(map(len, rows)))
     assert policy.tokens == 2 * policy.gradient_tokens
+    before = policy.tokens
+    policy.logprobs([(5, 6)], torch.tensor([0, 0, 0]), [(7, 8, 9), (7, 8, 3, 4), (7, 2)], [3, 4, 2])
+    assert policy.tokens - before == 2 + len({(7,), (7, 8), (7, 8, 3)})

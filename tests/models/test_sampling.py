@@ -7,9 +7,20 @@ import pytest
 import torch
 
 from swirl_lightning.models import GREEDY, FullWeights, Policy, Sampling
-from swirl_lightning.models.sampling import draw, sample, uniforms
+from swirl_lightning.models.sampling import draw, uniforms
 
 EOS = 0
+
+
+def sample(model, prompts, seeds, *, group_size, max_tokens, sampling):
+    """Rollouts of a model by itself."""
+    weights = FullWeights(torch.nn.Module(), [])
+    weights.activate = lambda name: model
+    return Policy(weights, "a", EOS).generate(
+        prompts, seeds, group_size=group_size, max_tokens=max_tokens, sampling=sampling
+    )
+
+
 SAMPLINGS = (
     Sampling(),
     Sampling(temperature=0.5),
@@ -54,7 +65,7 @@ def constant_model(tiny_model):
 def test_recorded_logprobs_and_support(sampling, tiny_model, plain_logits):
     """Against a plain forward of each text and the definition of the truncation."""
     model = tiny_model("qwen2")
-    rollouts = sample(model, PROMPTS, [1, 2, 3, 4], group_size=5, max_tokens=6, eos=EOS, sampling=sampling)
+    rollouts = sample(model, PROMPTS, [1, 2, 3, 4], group_size=5, max_tokens=6, sampling=sampling)
     for n, p in enumerate(rollouts.prompt_of.tolist()):
         row = tuple(rollouts.ids[n, rollouts.mask[n]].tolist())
         with torch.no_grad():
@@ -104,7 +115,7 @@ def test_another_reference_is_finite_on_the_support(tiny_model):
 def test_equal_to_sampling_one_text_at_a_time(sampling, tiny_model, plain_logits):
     """Branching rows, retired rows and row_of: a naive sampler with the same uniform numbers says the same."""
     model, seeds, group_size, max_tokens = tiny_model("qwen3"), [11, 12, 13, 14], 6, 5
-    rollouts = sample(model, PROMPTS, seeds, group_size=group_size, max_tokens=max_tokens, eos=EOS, sampling=sampling)
+    rollouts = sample(model, PROMPTS, seeds, group_size=group_size, max_tokens=max_tokens, sampling=sampling)
     uniform = uniforms(seeds, group_size, max_tokens)
     naive = {}
     for p, g in itertools.product(range(len(PROMPTS)), range(group_size)):
@@ -134,7 +145,7 @@ def test_equal_to_sampling_one_text_at_a_time(sampling, tiny_model, plain_logits
 def test_prompts_do_not_see_each_other(tiny_model):
     """A prompt's completions come from its own seed, alone or in any batch."""
     model = tiny_model("gemma")
-    options = {"group_size": 4, "max_tokens": 7, "eos": EOS, "sampling": Sampling(top_p=0.95)}
+    options = {"group_size": 4, "max_tokens": 7, "sampling": Sampling(top_p=0.95)}
     together = sample(model, PROMPTS, [1, 2, 3, 4], **options)
     turned = sample(model, PROMPTS[::-1], [4, 3, 2, 1], **options)
     for p, prompt in enumerate(PROMPTS):
@@ -154,9 +165,7 @@ def within(count, total, p, errors=4.0):
 def test_frequencies_of_a_known_distribution(constant_model):
     probabilities = {EOS: 0.2, 3: 0.4, 7: 0.25, 60: 0.15}
     total = 4000
-    rollouts = sample(
-        constant_model(probabilities), [(5, 6)], [1], group_size=total, max_tokens=2, eos=EOS, sampling=Sampling()
-    )
+    rollouts = sample(constant_model(probabilities), [(5, 6)], [1], group_size=total, max_tokens=2, sampling=Sampling())
     counts = dict(zip(rollouts.completions, rollouts.counts.tolist(), strict=True))
     tokens = [i for i in probabilities if i != EOS]
     expected = {(): 0.2} | {(a,): probabilities[a] * 0.2 for a in tokens}
@@ -172,7 +181,7 @@ def test_a_group_is_drawn_independently(constant_model):
     probabilities = {EOS: 0.3, 3: 0.5, 7: 0.2}
     total = 3000
     rollouts = sample(
-        constant_model(probabilities), [(5,)] * total, list(range(total)), group_size=2, max_tokens=2, eos=EOS,
+        constant_model(probabilities), [(5,)] * total, list(range(total)), group_size=2, max_tokens=2,
         sampling=Sampling(),
     )  # fmt: skip
     rows = {(): 0.3} | {(a,): probabilities[a] * 0.3 for a in (3, 7)}
@@ -187,7 +196,7 @@ def test_a_group_is_drawn_independently(constant_model):
 def test_frequencies_follow_the_context(tiny_model, plain_logits):
     """Two tokens of a model with attention, against the product of its exact conditional distributions."""
     model, prompt, sampling, total = tiny_model("llama"), PROMPTS[2], Sampling(temperature=1.5, top_k=3), 3000
-    rollouts = sample(model, [prompt], [3], group_size=total, max_tokens=2, eos=EOS, sampling=sampling)
+    rollouts = sample(model, [prompt], [3], group_size=total, max_tokens=2, sampling=sampling)
     counts = dict(zip(rollouts.completions, rollouts.counts.tolist(), strict=True))
     with torch.no_grad():
         first = truncated(plain_logits(model, prompt, (1,))[0].double(), sampling)
@@ -203,7 +212,7 @@ def test_frequencies_follow_the_context(tiny_model, plain_logits):
 
 def test_greedy_is_argmax(tiny_model, plain_logits):
     model = tiny_model("qwen2")
-    rollouts = sample(model, PROMPTS, [0] * 4, group_size=1, max_tokens=6, eos=EOS, sampling=GREEDY)
+    rollouts = sample(model, PROMPTS, [0] * 4, group_size=1, max_tokens=6, sampling=GREEDY)
     for p, prompt in enumerate(PROMPTS):
         row, logp = (), []
         while len(row) < 6 and EOS not in row:
@@ -218,7 +227,7 @@ def test_greedy_is_argmax(tiny_model, plain_logits):
 
 def test_immediate_end(constant_model):
     rollouts = sample(
-        constant_model({EOS: 1.0}), [(5,), (6, 7)], [1, 2], group_size=3, max_tokens=4, eos=EOS, sampling=Sampling()
+        constant_model({EOS: 1.0}), [(5,), (6, 7)], [1, 2], group_size=3, max_tokens=4, sampling=Sampling()
     )
     assert rollouts.completions == ((), ())
     assert rollouts.ids.tolist() == [[EOS], [EOS]]
@@ -229,9 +238,7 @@ def test_immediate_end(constant_model):
 
 
 def test_length_limit(constant_model):
-    rollouts = sample(
-        constant_model({4: 1.0}), [(5,)], [1], group_size=3, max_tokens=4, eos=EOS, sampling=Sampling(top_p=0.5)
-    )
+    rollouts = sample(constant_model({4: 1.0}), [(5,)], [1], group_size=3, max_tokens=4, sampling=Sampling(top_p=0.5))
     assert rollouts.completions == ((4, 4, 4, 4),)
     assert rollouts.mask.all()
     assert not rollouts.finished.any()
@@ -240,21 +247,22 @@ def test_length_limit(constant_model):
 
 
 def test_rows_are_the_distinct_unfinished_prefixes(constant_model):
-    """One row of the model per distinct prefix; rows whose samples have all ended are dropped."""
+    """One row per distinct prefix and prompt; rows whose samples have all ended are dropped, and so are prompts."""
     model, batches = constant_model({EOS: 0.3, 3: 0.5, 7: 0.2}), []
     model.base_model.register_forward_pre_hook(
-        lambda module, args, kwargs: batches.append(len(kwargs["input_ids"])), with_kwargs=True
+        lambda module, args, kwargs: batches.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
     )
-    rollouts = sample(model, [(5,), (6, 7)], [1, 2], group_size=16, max_tokens=8, eos=EOS, sampling=Sampling())
-    expected = [2]  # the prompts
+    rollouts = sample(model, [(5,), (6, 7)], [1, 2], group_size=16, max_tokens=8, sampling=Sampling())
+    expected = [(2, 2)]  # the prompts
     for t in range(1, rollouts.mask.shape[1]):
         live = {
             (int(p), tuple(ids[:t])) for p, ids, mask in zip(rollouts.prompt_of, rollouts.ids.tolist(), rollouts.mask,
             strict=True) if mask[t]
         }  # fmt: skip
-        expected.append(len(live))
+        rows = [sum(p == q for q, _ in live) for p in range(2)]
+        expected.append((sum(map(bool, rows)), max(rows)))
     assert batches == expected
-    assert max(batches) < 32
+    assert max(rows * prompts for prompts, rows in batches) < 32
 
 
 def test_draw_takes_possible_tokens_only():

@@ -5,6 +5,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from swirl_lightning.modules.processes import average_gradients
 from swirl_lightning.types import Rollouts
 
 SHARES = ([0, 1], [2, 3])
@@ -29,33 +30,31 @@ def rollouts_of(prompts, share, eos):
     )
 
 
-def losses(model, prompts, share):
-    """Every loss of one process's prompts, by name."""
+def gradients(model, prompts, share):
+    """The gradient of every loss on the prompts of all processes, given one process's share of them, by name."""
     role = model.fwm
     rollouts, rewards_N = rollouts_of(prompts, share, model.codec.prompts.eos), REWARDS[share].flatten()
-    results = {"sft": role.sft_loss(rollouts.prompts, [(40,) * (3 * p) for p in share])}
+
+    def gradient(accumulate, *args):
+        for p in role.policy.parameters():
+            p.grad = None
+        accumulate(*args, torch.Tensor.backward)
+        average_gradients(role.policy.parameters())
+        return torch.cat([p.grad.flatten() for p in role.policy.parameters()])
+
+    results = {"sft": gradient(role.supervise, rollouts.prompts, [(40,) * (3 * p) for p in share])}
     for kind in ("grpo", "dr_grpo", "dapo", "bnpo"):
         for scale in ("group", "batch", "none"):
             role.loss_type, role.advantage_scale = kind, scale
             experience = role.experience(rollouts, rewards_N, rollouts.prompts)
-            results[f"{kind} {scale}"] = role.grpo_loss(experience)[0].loss
+            results[f"{kind} {scale}"] = gradient(role.accumulate, experience)
     return results
-
-
-def gradients(model, results):
-    parameters = model.fwm.policy.parameters()
-    return {
-        name: torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters, retain_graph=True)])
-        for name, loss in results.items()
-    }
 
 
 def work(rank, model, prompts, meeting, expected, failures):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
-    for name, gradient in gradients(model, losses(model, prompts, SHARES[rank])).items():
-        dist.all_reduce(gradient)
-        gradient /= 2  # as DDP does
+    for name, gradient in gradients(model, prompts, SHARES[rank]).items():
         error = (gradient - expected[name]).norm() / expected[name].norm()
         if not error < 1e-4:
             failures.put(f"rank {rank}: {name} differs by {error:g}")
@@ -66,7 +65,7 @@ def test_two_processes_have_the_gradient_of_one(phase_swirl, tmp_path):
     model, data = phase_swirl(fwm={"beta": 0.2})
     codes = [model.codec.encode(t) for t in data.state_only[:4]]
     prompts = [model.codec.prompts.forward(code.x, (50,) * p) for p, code in enumerate(codes)]
-    whole = gradients(model, losses(model, prompts, [0, 1, 2, 3]))
+    whole = gradients(model, prompts, [0, 1, 2, 3])
     assert len({round(float(g.norm()), 5) for g in whole.values()}) == 10  # dapo and bnpo coincide
 
     context = mp.get_context("fork")

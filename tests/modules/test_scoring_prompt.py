@@ -9,10 +9,10 @@ METRICS = {"sequence_logp": 0.0, "kl": 0.0, "completion_length": 1.0}
 
 
 def texts_of(calls):
-    """Every text that passed through Policy.logprobs: (ids, number of scored tokens)."""
+    """Every text that passed through a policy: (ids, number of scored tokens)."""
     return [
         (tuple(prompts[p]) + tuple(row), count)
-        for (prompts, prompt_of, rows, scored), _, _ in calls
+        for (prompts, prompt_of, rows, scored, *_), _, _ in calls
         for p, row, count in zip(prompt_of.tolist(), rows, scored, strict=True)
     ]
 
@@ -64,19 +64,19 @@ def test_scoring_text_is_the_training_text(phase, lora, phase_swirl, spy):
             else:
                 prompts.append(model.fwm.prompt(layout, codes[p].x, completion))
                 targets.append(codes[p].y)
-    trained = spy(scorer.policy, "logprobs")
-    scorer.sft_loss(prompts, targets)
+    trained = spy(scorer.policy, "accumulate")
+    scorer.supervise(prompts, targets, lambda loss: None)
     assert seen["scored"] == texts_of(trained)
     assert all(text[-1] == layout.eos for text, _ in seen["scored"])
 
 
-def test_labelled_loss_reads_the_same_prompts(phase_swirl, spy):
+def test_supervision_reads_the_same_prompts(phase_swirl, spy):
     """Closes the circle: the warm-up's texts are those prompts, the true action and state in place, end token last."""
     model, data = phase_swirl("sft")
     layout, batch = model.codec.prompts, data.labelled[:3]
     for role in (model.fwm, model.idm):
-        calls = spy(role.policy, "logprobs")
-        model._labelled_loss(role, batch)
+        calls = spy(role.policy, "accumulate")
+        model._supervise(role, batch)
         codes = [model.codec.encode(t) for t in batch]
         parts = [(c.x, c.z, c.y) if role is model.fwm else (c.x, c.y, c.z) for c in codes]
         make = layout.forward if role is model.fwm else layout.inverse

@@ -9,11 +9,28 @@ from swirl_lightning.types import Batch
 
 
 def captured_loss(model, step, batch):
-    """The loss that a step would optimise."""
-    losses = []
-    model._optimise = lambda role, loss: losses.append(loss) or 0.0
+    """The loss of a step, the gradient that it would optimise, and its metrics."""
+    losses, gradients = [], []
+
+    def keep(role, loss):
+        losses.append(loss)
+        gradients.append(gradient_of(role))
+        return 0.0
+
+    model._step = keep
     metrics = step(batch)
-    return losses[-1], metrics
+    return losses[-1], gradients[-1], metrics
+
+
+def gradient_of(role):
+    return torch.cat([p.grad.flatten() for p in role.policy.parameters()])
+
+
+def supervised(role, supervise, *args):
+    """A supervised loss and its gradient."""
+    for p in role.policy.parameters():
+        p.grad = None
+    return supervise(*args), gradient_of(role)
 
 
 def test_bootstrap_and_anchor_terms(phase_swirl, spy):
@@ -21,24 +38,20 @@ def test_bootstrap_and_anchor_terms(phase_swirl, spy):
     model, data = phase_swirl(fwm={"beta": 0.2})
     batch, layout = Batch(data.state_only[:3], data.labelled[:2]), model.codec.prompts
     latent = spy(model, "_latent_actions")
-    plain, _ = captured_loss(model, model._vim, batch)
+    plain = captured_loss(model, model._vim, batch)
     model.bootstrap = 0.7
-    with_bootstrap, _ = captured_loss(model, model._vim, batch)
+    with_bootstrap = captured_loss(model, model._vim, batch)
     model.bootstrap, model.fwm.anchor = 0.0, 0.4
-    with_anchor, _ = captured_loss(model, model._vim, batch)
+    with_anchor = captured_loss(model, model._vim, batch)
 
     codes, zs = [model.codec.encode(t) for t in batch.pairs], latent[0][2][0]
     prompts = [layout.forward(code.x, z) for code, z in zip(codes, zs, strict=True)]
-    sft = model.fwm.sft_loss(prompts, [code.y for code in codes])
-    labelled = model._labelled_loss(model.fwm, batch.labelled)
-    assert float(sft.detach()) != pytest.approx(float(labelled.detach()))
+    sft = supervised(model.fwm, model.fwm.supervise, prompts, [code.y for code in codes], torch.Tensor.backward)
+    labelled = supervised(model.fwm, model._supervise, model.fwm, batch.labelled)
+    assert sft[0] != pytest.approx(labelled[0])
     for total, coefficient, extra in ((with_bootstrap, 0.7, sft), (with_anchor, 0.4, labelled)):
-        torch.testing.assert_close(total, plain + coefficient * extra)
-        parts = [
-            torch.autograd.grad(x, model.fwm.policy.parameters(), retain_graph=True) for x in (total, plain, extra)
-        ]
-        for got, a, b in zip(*parts, strict=True):
-            torch.testing.assert_close(got, a + coefficient * b, atol=1e-5, rtol=1e-4)
+        assert total[0] == pytest.approx(plain[0] + coefficient * extra[0], abs=1e-5)
+        torch.testing.assert_close(total[1], plain[1] + coefficient * extra[1], atol=1e-5, rtol=1e-4)
 
 
 def test_bootstrap_phase(phase_swirl, spy):
@@ -46,18 +59,20 @@ def test_bootstrap_phase(phase_swirl, spy):
     model, data = phase_swirl("bootstrap")
     batch, layout = Batch(data.state_only[:3], data.labelled[:3]), model.codec.prompts
     latent = spy(model, "_latent_actions")
-    loss, _ = captured_loss(model, model._bootstrap, batch)
+    loss, gradient, _ = captured_loss(model, model._bootstrap, batch)
     codes, zs = [model.codec.encode(t) for t in batch.pairs], latent[0][2][0]
     prompts = [layout.forward(code.x, z) for code, z in zip(codes, zs, strict=True)]
-    own = model.fwm.sft_loss(prompts, [code.y for code in codes])
-    torch.testing.assert_close(loss, (own + model._labelled_loss(model.fwm, batch.labelled)) / 2)
+    own = supervised(model.fwm, model.fwm.supervise, prompts, [code.y for code in codes], torch.Tensor.backward)
+    true = supervised(model.fwm, model._supervise, model.fwm, batch.labelled)
+    assert loss == pytest.approx((own[0] + true[0]) / 2, abs=1e-6)
+    torch.testing.assert_close(gradient, (own[1] + true[1]) / 2, atol=1e-6, rtol=1e-4)
 
 
 def test_pretrain_reads_states_only(phase_swirl, spy):
     model, data = phase_swirl("pretrain")
-    calls = spy(model.fwm.policy, "logprobs")
+    calls = spy(model.fwm.policy, "accumulate")
     captured_loss(model, model._pretrain, Batch(data.state_only[:3], []))
-    ((prompts, _, rows, scored), _, _) = calls[0]
+    prompts, _, rows, scored = calls[0][0][:4]
     layout = model.codec.prompts
     codes = [model.codec.encode(t) for t in data.state_only[:3]]
     assert all(prompt == layout.start for prompt in prompts)
@@ -101,15 +116,21 @@ def test_state_prior(phase_swirl, spy):
 
     labelled = [model.codec.encode(t) for t in data.labelled[:3]]
     zs = [code.z for code in labelled]
-    posterior = model.idm.sft_loss([layout.inverse(code.x, code.y) for code in labelled], zs)
-    prior = model.idm.sft_loss([layout.prior(code.x) for code in labelled], zs)
-    torch.testing.assert_close(model._labelled_loss(model.idm, data.labelled[:3]), (posterior + prior) / 2)
+    backward = torch.Tensor.backward
+    prompts = [layout.inverse(code.x, code.y) for code in labelled]
+    posterior = supervised(model.idm, model.idm.supervise, prompts, zs, backward)
+    prior = supervised(model.idm, model.idm.supervise, [layout.prior(code.x) for code in labelled], zs, backward)
+    both = supervised(model.idm, model._supervise, model.idm, data.labelled[:3])
+    assert both[0] == pytest.approx((posterior[0] + prior[0]) / 2, abs=1e-6)
+    torch.testing.assert_close(both[1], (posterior[1] + prior[1]) / 2, atol=1e-6, rtol=1e-4)
 
     model.idm.prior = "posterior"
     calls.clear()
     captured_loss(model, model._elbo, Batch(pairs, []))
     assert calls[0][0][0] == [layout.inverse(code.x, code.y) for code in codes]
-    torch.testing.assert_close(model._labelled_loss(model.idm, data.labelled[:3]), posterior)
+    alone = supervised(model.idm, model._supervise, model.idm, data.labelled[:3])
+    assert alone[0] == posterior[0]
+    assert torch.equal(alone[1], posterior[1])
 
 
 def test_seeds(phase_swirl):
@@ -129,7 +150,7 @@ def test_seeds(phase_swirl):
 def test_groups_without_variance_are_counted(phase_swirl):
     """All rewards of a group equal, to the bit or not, is no variance."""
     model, data = phase_swirl(fwm={"group_size": 7, "beta": 0.0})
-    model._optimise = lambda role, loss: 0.0
+    model._step = lambda role, loss: 0.0
     constant = [-0.1, -3.3, -7.7]
     model.reward = lambda rollouts, task, scorer: Rewards(torch.tensor(constant)[rollouts.prompt_of])
     metrics = model._vim(Batch(data.state_only[:3], []))
@@ -141,7 +162,7 @@ def test_groups_without_variance_are_counted(phase_swirl):
 def test_the_elbo_bound_is_of_whole_completions(phase_swirl):
     """E log P(y | x, z) minus the mean of log Q - log reference, summed over tokens; without a KL, no bound."""
     model, data = phase_swirl("elbo", idm={"group_size": 6, "beta": 0.1, "max_new_tokens": 5})
-    model._optimise = lambda role, loss: 0.0
+    model._step = lambda role, loss: 0.0
     batch = Batch(data.state_only[:3], [])
     seen = []
     rollout = model.idm.rollout

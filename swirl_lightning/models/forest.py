@@ -1,0 +1,145 @@
+"""The texts that continue a batch of prompts as trees of tokens, so that whatever two of them begin with exists once.
+
+A node is a token that the model reads after a prompt; its state predicts the nodes below it. The nodes of one prompt
+are laid out in one or more lanes, the batch rows of the model; a node attends to the prompt and to its own ancestors.
+
+Shape letters: N rows, T scored tokens of a row, B lanes, S nodes of a lane, M distinct predictions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from swirl_lightning.types import Ids
+
+LANE = 256
+"""Nodes that a lane may hold at least. Attention is computed between all nodes of a lane, those that do not see each
+other included; up to here that costs less than another copy of the prompt's keys and values."""
+
+
+class Forest(NamedTuple):
+    """Rows of text, merged wherever they begin alike, and what is to be predicted.
+
+    Args:
+        prompt_of: prompt that each lane continues. [B]
+        ids: tokens of the nodes, padded on the right. [B, S]
+        depth: tokens between the prompt and the node. [B, S]
+        sees: True where a node sees another one: its ancestors and itself. [B, S, S]
+        mask: True on nodes. [B, S]
+        lane: lane of the node that makes each prediction. [M]
+        node: that node, -1 for the prompt's last token. [M]
+        targets: the predicted token. [M]
+        scored: row and place among its scored tokens of one occurrence of each prediction. Two of [M]
+        prediction_of: prediction of each scored token of each row, -1 after the last. [N, T]
+    """
+
+    prompt_of: Tensor
+    ids: Tensor
+    depth: Tensor
+    sees: Tensor
+    mask: Tensor
+    lane: Tensor
+    node: Tensor
+    targets: Tensor
+    scored: tuple[Tensor, Tensor]
+    prediction_of: Tensor
+
+
+@dataclass(slots=True)
+class _Lane:
+    prompt: int
+    tokens: list[int] = field(default_factory=list)
+    parents: list[int] = field(default_factory=list)
+    depths: list[int] = field(default_factory=list)
+    children: dict[tuple[int, int], int] = field(default_factory=dict)
+
+    def path(self, row: Ids) -> list[int]:
+        """The node that predicts each token of the row, after adding those that are missing."""
+        nodes = [-1]
+        for depth, token in enumerate(row[:-1]):
+            key = (nodes[-1], token)
+            if key not in self.children:
+                self.children[key] = len(self.tokens)
+                self.tokens.append(token)
+                self.parents.append(nodes[-1])
+                self.depths.append(depth)
+            nodes.append(self.children[key])
+        return nodes
+
+
+def plant(
+    prompts: Sequence[Ids], prompt_of_N: Sequence[int], rows: Sequence[Ids], scored: Sequence[int], *,
+    one_lane: bool = False, device: torch.device | str = "cpu",
+) -> Forest:  # fmt: skip
+    """Merge rows into trees.
+
+    Args:
+        prompts: the prompts, for their number and length.
+        prompt_of_N: prompt that each row continues.
+        rows: N rows of ids. The last token of a row is predicted and never read.
+        scored: how many tokens at the end of each row are predicted.
+        one_lane: whether all the nodes of a prompt go into one lane.
+        device: where the tensors go.
+    """
+    lanes: list[_Lane] = []
+    predictions: dict[tuple[int, int, int], int] = {}
+    first: list[tuple[int, int]] = []
+    prediction_of = torch.full((len(rows), max(scored)), -1)
+    for p, group in _groups(prompt_of_N, rows):
+        longest = max(len(rows[n]) - 1 for n in group)
+        total = sum(len(rows[n]) - 1 for n in group)
+        capacity = total if one_lane else max(longest, LANE, len(prompts[p]) // 4)
+        capacity = -(-total // max(-(-total // max(capacity, 1)), 1))  # lanes of like length
+        lanes.append(_Lane(p))
+        for n in group:
+            if lanes[-1].tokens and len(lanes[-1].tokens) + len(rows[n]) - 1 > max(capacity, longest):
+                lanes.append(_Lane(p))
+            path = lanes[-1].path(rows[n])
+            start = len(rows[n]) - scored[n]
+            for t in range(scored[n]):
+                key = (len(lanes) - 1, path[start + t], rows[n][start + t])
+                if key not in predictions:
+                    predictions[key] = len(predictions)
+                    first.append((n, t))
+                prediction_of[n, t] = predictions[key]
+    width = max(len(lane.tokens) for lane in lanes)
+    ids_BS, depth_BS = torch.zeros(2, len(lanes), width, dtype=torch.long)
+    parent_BS = torch.full((len(lanes), width), -1)
+    mask_BS = torch.zeros(len(lanes), width, dtype=torch.bool)
+    for b, lane in enumerate(lanes):
+        size = len(lane.tokens)
+        for into, values in ((ids_BS, lane.tokens), (depth_BS, lane.depths), (parent_BS, lane.parents)):
+            into[b, :size] = torch.tensor(values, dtype=torch.long)
+        mask_BS[b, :size] = True
+    lane_M, node_M, target_M = torch.tensor(list(predictions)).T
+    scored_n, scored_t = torch.tensor(first).T
+    sees_BSS = _ancestors(parent_BS, depth_BS)
+    prompt_of_B = torch.tensor([lane.prompt for lane in lanes])
+    return Forest(
+        *(x.to(device) for x in (prompt_of_B, ids_BS, depth_BS, sees_BSS, mask_BS, lane_M, node_M, target_M)),
+        scored=(scored_n.to(device), scored_t.to(device)),
+        prediction_of=prediction_of.to(device),
+    )
+
+
+def _groups(prompt_of_N: Sequence[int], rows: Sequence[Ids]) -> list[tuple[int, list[int]]]:
+    """The rows of each prompt, those that begin alike side by side."""
+    groups: dict[int, list[int]] = {}
+    for n, p in enumerate(prompt_of_N):
+        groups.setdefault(p, []).append(n)
+    return [(p, sorted(group, key=rows.__getitem__)) for p, group in sorted(groups.items())]
+
+
+def _ancestors(parent_BS: Tensor, depth_BS: Tensor) -> Tensor:
+    """True where a node sees another one: itself and all above it. [B, S, S]"""
+    lanes, width = parent_BS.shape
+    sees_BSS = torch.eye(width, dtype=torch.bool).expand(lanes, width, width).clone()
+    for depth in range(1, int(depth_BS.max()) + 1 if width else 0):
+        b, s = (depth_BS == depth).nonzero(as_tuple=True)
+        sees_BSS[b, s] |= sees_BSS[b, parent_BS[b, s]]
+    return sees_BSS
