@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from swirl_lightning.algorithms.logprobs import token_logprobs
 from swirl_lightning.models.forest import Forest, plant
@@ -60,7 +61,7 @@ class Continuation(ABC):
     def sample(self, prompt_of_S: Sequence[int], uniform_ST: Tensor, eos: int, sampling: Sampling) -> Samples:
         """One completion for each row of uniform numbers, of at most T tokens."""
 
-    def finish(self) -> None:
+    def finish(self) -> None:  # noqa: B027 - nothing to do where texts are by themselves
         """After the last piece's backward pass: let the gradient flow on through the prompts."""
 
 
@@ -125,7 +126,7 @@ def _by_row(x_M: Tensor, forest: Forest) -> Tensor:
 
 
 def _checkpointed_layers(model: Any) -> list[Any]:
-    return [module for module in model.modules() if getattr(module, "gradient_checkpointing", False) is True]
+    return [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer) and m.gradient_checkpointing]
 
 
 @contextmanager

@@ -22,6 +22,9 @@ class MicroBatchSizes(NamedTuple):
     update: int | None = None
 
 
+ALL_AT_ONCE = MicroBatchSizes()
+
+
 class MicroBatch(NamedTuple):
     """Whole groups, whose rows pass together; or one large group, whose rows follow each other in pieces.
 

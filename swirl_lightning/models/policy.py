@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from swirl_lightning.models.continuation import Continuation, Scores, SharedPrompts
-from swirl_lightning.models.micro_batches import MicroBatch, MicroBatchSizes, micro_batches, with_halving
+from swirl_lightning.models.micro_batches import ALL_AT_ONCE, MicroBatch, MicroBatchSizes, micro_batches, with_halving
 from swirl_lightning.models.rollouts import collect
 from swirl_lightning.models.sampling import Samples, Sampling, uniforms
 from swirl_lightning.models.weights import Weights
@@ -38,7 +38,7 @@ class Policy:
         name: str,
         eos: int,
         engine: type[Continuation] = SharedPrompts,
-        sizes: MicroBatchSizes = MicroBatchSizes(),
+        sizes: MicroBatchSizes = ALL_AT_ONCE,
     ) -> None:
         self.weights = weights
         self.name = name

@@ -97,7 +97,7 @@ def extend(model: Any, prefix: Prefix, forest: Forest) -> Tensor:
         return last_BD[forest.lane]
     one_to_one = forest.prompt_of.tolist() == list(range(len(prefix.mask)))
     mask_BL = prefix.mask[forest.prompt_of]
-    lanes, width = forest.ids.shape
+    width = forest.ids.shape[1]
     allowed_BSW = torch.cat([mask_BL[:, None].expand(-1, width, -1), forest.sees], dim=2)
     output = model.base_model(
         input_ids=forest.ids,
@@ -146,7 +146,7 @@ def _packed_sight(forest: Forest, length_B: Tensor, mask_BW: Tensor) -> Tensor:
     prompt_BW = place_W < length_B[:, None]
     sight_BWW = (place_W[:, None] >= place_W) & prompt_BW[
         :, None
-    ]  # the prompt is causal, and every node sees all of it
+    ]  # causal, and seen by every node
     for b, length in enumerate(length_B.tolist()):
         size = min(forest.sees.shape[1], width - length)
         sight_BWW[b, length : length + size, length : length + size] = forest.sees[b, :size, :size]

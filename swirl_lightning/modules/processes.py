@@ -12,8 +12,8 @@ from torch import Tensor
 def mean_over_processes(x: float, device: torch.device) -> float:
     """The mean of x over the processes.
 
-    Gradients are averaged over the processes. A loss divided by the mean of the processes' normalisers therefore has the gradient of the
-    whole batch, however the batch was shared out.
+    Gradients are averaged over the processes. A loss divided by the mean of the processes' normalisers therefore has
+    the gradient of the whole batch, however the batch was shared out.
     """
     if not dist.is_initialized():
         return x

@@ -56,6 +56,11 @@ def accumulated(policy, **options):
     return scores, entropy, gradient
 
 
+def allowed(rollouts):
+    """The ids that each token could have been."""
+    return [{i for i in k.tolist() if i >= 0} for n in rollouts.support for k in n]
+
+
 def assert_same(ours, theirs):
     for a, b in zip(ours[:2], theirs[:2], strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
@@ -88,7 +93,7 @@ def test_checkpointing_recomputes(tiny_model, monkeypatch):
     runs.clear()
     policy.generate(PROMPTS[:1], [1], group_size=2, max_tokens=3, sampling=Sampling())
     assert max(runs[2:]) <= 2  # after the prompt one token of each row
-    assert not any(module.training for module in weights.model.modules())
+    assert not any(layer.training for layer in weights.model.base_model.layers)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 100])
@@ -198,7 +203,7 @@ def test_the_plain_form_draws_the_same(sampling, tiny_model):
     assert torch.equal(ours.row_of, theirs.row_of)
     torch.testing.assert_close(ours.logp, theirs.logp, atol=1e-4, rtol=1e-4)
     if sampling.truncated:
-        assert [{*k.tolist()} for n in ours.support for k in n] == [{*k.tolist()} for n in theirs.support for k in n]
+        assert allowed(ours) == allowed(theirs)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
