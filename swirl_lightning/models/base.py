@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import transformers
 from peft import LoraConfig
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
@@ -22,6 +23,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from swirl_lightning.models.precision import Precision, choose_dtype
+from swirl_lightning.models.quantized import prepare_quantized
 from swirl_lightning.models.weights import FullWeights, LoraWeights, Weights
 from swirl_lightning.types import InputError
 
@@ -49,7 +52,7 @@ class BaseModel(ABC):
 
     @abstractmethod
     def weights(self, tokenizer: Any, names: Iterable[str]) -> Weights:
-        """The weight sets ``names``."""
+        """The weight sets ``names``, made on torch's default device or moved there later."""
 
 
 class ScratchLM(BaseModel):
@@ -121,33 +124,42 @@ class ScratchLM(BaseModel):
             bos_token_id=None,
             eos_token_id=tokenizer.eos_token_id,
         )
-        return FullWeights(LlamaForCausalLM(config), names)
+        with torch.device("cpu"):  # the same start on every device
+            return FullWeights(LlamaForCausalLM(config), names)
 
 
 class PretrainedLM(BaseModel):
-    """A Hugging Face causal LM, frozen, with one LoRA adapter per role on all its linear layers.
+    """A Hugging Face causal LM, frozen, with LoRA adapters on all its linear layers: one per role, and the reference.
 
     Args:
         name: a name on the hub, a folder in the Hugging Face layout, or a folder that holds one GGUF file.
         quantize: ``nf4`` (4 bit, double quantisation) or ``int8`` by bitsandbytes; ``none`` keeps the weights.
-        dtype: precision of the base's weights and activations.
+        dtype: precision of the base's weights and activations. ``auto``: bfloat16 where processor or GPU has it, else
+            float16 on a GPU and float32 on a processor.
         lora_rank: rank of the adapters.
         lora_alpha: their scale; the update is multiplied by ``lora_alpha / lora_rank``.
+        adapter_dtype: precision that adapters are kept and updated in; bfloat16 halves checkpoints, but updates below
+            1/256 of a value are lost in it.
+        gradient_checkpointing: compute each layer again in backward: less memory, about a third more time.
     """
 
     def __init__(
         self,
         name: str,
         quantize: Literal["none", "int8", "nf4"] = "none",
-        dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+        dtype: Precision = "auto",
         lora_rank: int = 16,
         lora_alpha: float = 32.0,
+        adapter_dtype: Literal["float32", "bfloat16"] = "float32",
+        gradient_checkpointing: bool = False,
     ) -> None:
         self.name = name
         self.quantize = quantize
-        self.dtype = dtype
+        self.dtype: Precision = dtype
         self.lora_rank = lora_rank
         self.lora_alpha = lora_alpha
+        self.adapter_dtype = adapter_dtype
+        self.gradient_checkpointing = gradient_checkpointing
 
     def tokenizer(self, corpus: Iterable[str], markers: tuple[str, ...]) -> Any:  # noqa: D102
         tokenizer = self._load(AutoTokenizer)
@@ -156,19 +168,22 @@ class PretrainedLM(BaseModel):
         return tokenizer
 
     def weights(self, tokenizer: Any, names: Iterable[str]) -> Weights:  # noqa: D102
-        options: dict[str, Any] = {"dtype": getattr(torch, self.dtype)}
+        device = torch.get_default_device()
+        dtype = choose_dtype(self.dtype, device)
+        options: dict[str, Any] = {"dtype": dtype}
         if self.quantize != "none":
+            options["device_map"] = {"": device}  # quantised where it stays
             options["quantization_config"] = BitsAndBytesConfig(
                 load_in_8bit=self.quantize == "int8",
                 load_in_4bit=self.quantize == "nf4",
                 bnb_4bit_quant_type="nf4",
                 bnb_4bit_use_double_quant=True,
-                bnb_4bit_compute_dtype=options["dtype"],
+                bnb_4bit_compute_dtype=dtype,
             )
         model = self._load(AutoModelForCausalLM, **options)
-        _require_plain_head(model, self.name)
+        prepare_quantized(model)
         lora = LoraConfig(r=self.lora_rank, lora_alpha=self.lora_alpha, target_modules="all-linear", lora_dropout=0.0)
-        return LoraWeights(model, names, lora)
+        return LoraWeights(model, names, lora, getattr(torch, self.adapter_dtype), self.gradient_checkpointing)
 
     def _load(self, auto_class: Any, **options: Any) -> Any:
         folder = Path(self.name)
@@ -178,8 +193,16 @@ class PretrainedLM(BaseModel):
                 f"model.base.name: {self.name} holds {len(gguf)} GGUF files ({', '.join(f.name for f in gguf)}); "
                 "expected one: move the wanted one to a folder of its own"
             )
+        if gguf and self.quantize != "none":
+            raise InputError(
+                f"model.base.quantize: {self.quantize} with the GGUF file {gguf[0].name}, whose weights are loaded as "
+                "model.base.dtype; expected none, or a model in the Hugging Face layout"
+            )
         if gguf:
             options["gguf_file"] = gguf[0].name
+            if auto_class is AutoModelForCausalLM and hasattr(transformers, "GgufConfig"):
+                # newer releases may leave the weights packed, which cannot be trained on
+                options["quantization_config"] = transformers.GgufConfig(dequantize=True)
         try:
             if auto_class is AutoModelForCausalLM and not gguf:
                 AutoConfig.from_pretrained(self.name)  # a wrong name is cheaper to find here
@@ -190,16 +213,3 @@ class PretrainedLM(BaseModel):
                 "expected a model name on the hub, a folder with config.json, or a folder with one .gguf file "
                 "(which needs pip install 'swirl-lightning[gguf]')"
             ) from error
-
-
-@torch.no_grad()
-def _require_plain_head(model: Any, name: str) -> None:
-    """Log-probabilities are computed from the last hidden state and the output embedding: check that this is all."""
-    ids = torch.tensor([[1, 2, 3]], device=model.device)
-    output = model(input_ids=ids, output_hidden_states=True)
-    logits = model.get_output_embeddings()(output.hidden_states[-1])
-    if not torch.allclose(logits.float(), output.logits.float(), atol=1e-2, rtol=1e-2):
-        raise InputError(
-            f"model.base.name: {name!r} transforms its logits after the output embedding (soft-capping or scaling), "
-            "which is not supported; expected a model whose logits are the output embedding times the last hidden state"
-        )

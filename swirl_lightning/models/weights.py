@@ -6,13 +6,15 @@ import copy
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
+from swirl_lightning.models.precision import AdapterLinear, computes_in_half, float32_forward
 from swirl_lightning.types import InputError
 
 
@@ -20,8 +22,11 @@ class Weights(nn.Module, ABC):
     """Named weight sets. One is active at a time; which of them get gradients is set apart from that.
 
     Args:
-        names: the sets, for example ``fwm``, ``idm`` and the reference of each.
+        names: the sets, for example ``fwm``, ``idm`` and ``reference``.
     """
+
+    gradient_checkpointing = False
+    """Whether layers keep nothing but their input for backward; only where they are in training mode, without cache."""
 
     def __init__(self, names: Iterable[str]) -> None:
         super().__init__()
@@ -54,6 +59,14 @@ class Weights(nn.Module, ABC):
         into = self.named(target)
         for key, parameter in self.named(source).items():
             into[key].copy_(parameter)
+
+    def scoring_precision(self) -> AbstractContextManager[None]:
+        """While it is open, models compute in float32, without gradient.
+
+        For the log-probs that become a reward: what rounding to bfloat16 does to them differs within a group, and the
+        division by the group's standard deviation makes it an advantage. Hidden states are then float32 too.
+        """
+        return nullcontext()
 
     def train(self, mode: bool = True) -> Weights:
         """Stay in evaluation mode: with dropout, the ratio of two passes would not be the policy's."""
@@ -106,9 +119,18 @@ class LoraWeights(Weights):
         model: the base, which is frozen and gets the adapters injected.
         names: one adapter each.
         config: PEFT's description of an adapter.
+        adapter_dtype: of the adapters' values; they compute in the dtype of the base's activations.
+        gradient_checkpointing: compute each layer again in backward, to save memory.
     """
 
-    def __init__(self, model: Any, names: Iterable[str], config: LoraConfig) -> None:
+    def __init__(
+        self,
+        model: Any,
+        names: Iterable[str],
+        config: LoraConfig,
+        adapter_dtype: torch.dtype = torch.float32,
+        gradient_checkpointing: bool = False,
+    ) -> None:
         super().__init__(names)
         model.requires_grad_(False)
         with warnings.catch_warnings():  # PEFT wonders whether several adapters are meant
@@ -117,13 +139,21 @@ class LoraWeights(Weights):
                 inject_adapter_in_model(config, model, adapter_name=name)
         self.model = model.eval()
         self.config = config
-        self._layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+        self._layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+        for layer in self._layers:
+            layer.cast_input_dtype_enabled = False
+            for maps in (layer.lora_A, layer.lora_B):
+                for name, linear in maps.items():
+                    maps[name] = AdapterLinear.of(linear, adapter_dtype)
         self._named = {
             name: {
                 k.replace(f".{name}.", "."): p for k, p in model.named_parameters() if f".{name}." in k and "lora_" in k
             }
             for name in self.names
         }
+        self.gradient_checkpointing = gradient_checkpointing
+        if gradient_checkpointing:
+            _enable_checkpointing(model)
         self._active: str | None = None
         self.set_trainable(*self.names)  # DDP ignores for good what is frozen when it wraps the model
 
@@ -145,3 +175,32 @@ class LoraWeights(Weights):
 
     def named(self, name: str) -> dict[str, nn.Parameter]:  # noqa: D102
         return self._named[name]
+
+    def scoring_precision(self) -> AbstractContextManager[None]:  # noqa: D102
+        return float32_forward(self.model) if computes_in_half(self.model) else nullcontext()
+
+
+def _enable_checkpointing(model: Any) -> None:
+    """Hugging Face's switch, which works on layers that are in training mode; none is until the engine says so."""
+    enable = (
+        getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    )  # older name
+    try:
+        enable({"use_reentrant": False, "preserve_rng_state": False})
+    except ValueError as error:
+        raise InputError(f"model.base.gradient_checkpointing: expected false, for this model: {error}") from error
+
+
+@torch.no_grad()
+def has_plain_head(model: Any) -> bool:
+    """Whether a model's logits are its last hidden state times its output embedding, and nothing after it.
+
+    Not so with soft-capping or scaling of logits.
+
+    Args:
+        model: a Hugging Face causal LM; three tokens pass through it.
+    """
+    ids = torch.tensor([[1, 2, 3]], device=model.device)
+    output = model(input_ids=ids, output_hidden_states=True, use_cache=False)
+    logits = model.get_output_embeddings()(output.hidden_states[-1])
+    return torch.allclose(logits.float(), output.logits.float(), atol=1e-2, rtol=1e-2)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from swirl_lightning.models import PretrainedLM, ScratchLM
 from swirl_lightning.types import InputError
@@ -55,11 +55,14 @@ def folder(tmp_path, tiny_model):
     return tmp_path, model
 
 
+def loaded(path, **options):
+    base = PretrainedLM(str(path), **options)
+    return base.weights(base.tokenizer([], MARKERS), ["fwm", "idm"])
+
+
 def test_pretrained_folder(folder):
     path, model = folder
-    base = PretrainedLM(str(path), lora_rank=3, lora_alpha=6.0)
-    tokenizer = base.tokenizer([], MARKERS)
-    weights = base.weights(tokenizer, ["fwm", "idm"])
+    weights = loaded(path, dtype="float32", lora_rank=3, lora_alpha=6.0)
     ids = torch.tensor([[5, 6, 7]])
     with torch.no_grad():
         torch.testing.assert_close(weights.activate("fwm")(ids).logits, model(ids).logits)
@@ -68,23 +71,53 @@ def test_pretrained_folder(folder):
     assert {min(p.shape) for p in weights.named("fwm").values()} == {3}
 
 
-def test_dtype_of_the_base(folder):
-    base = PretrainedLM(str(folder[0]), dtype="bfloat16")
-    model = base.weights(base.tokenizer([], MARKERS), ["fwm"]).activate("fwm")
-    assert model.get_input_embeddings().weight.dtype == torch.bfloat16
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("adapters", [torch.float32, torch.bfloat16])
+def test_dtypes(dtype, adapters, folder):
+    weights = loaded(folder[0], dtype=str(dtype).split(".")[1], adapter_dtype=str(adapters).split(".")[1])
+    model = weights.activate("fwm")
+    assert {p.dtype for p in weights.named("fwm").values()} == {adapters}
+    own = {id(p) for name in weights.names for p in weights.named(name).values()}
+    assert {p.dtype for p in model.parameters() if id(p) not in own} == {dtype}
+    logits = model(torch.tensor([[5, 6, 7]])).logits
+    assert logits.dtype == dtype
+    logits.float().logsumexp(-1).sum().backward()
+    assert {p.grad.dtype for p in weights.named("fwm").values()} == {adapters}
 
 
-def test_a_model_that_transforms_its_logits_is_refused(folder):
-    path, _ = folder
-    torch.manual_seed(0)
-    config = Gemma2Config(
-        vocab_size=280, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=8, initializer_range=1.0, final_logit_softcapping=3.0,
-    )  # fmt: skip
-    Gemma2ForCausalLM(config).save_pretrained(path)
-    base = PretrainedLM(str(path))
-    with pytest.raises(InputError, match="soft-capping"):
-        base.weights(base.tokenizer([], MARKERS), ["fwm"])
+def test_auto_takes_the_processors_dtype(folder, monkeypatch):
+    for capabilities, dtype in (({"avx512_bf16": True}, torch.bfloat16), ({"avx512_f": True}, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=capabilities: found, raising=False)
+        assert loaded(folder[0]).activate("fwm").get_input_embeddings().weight.dtype == dtype
+
+
+def test_gradient_checkpointing_waits_for_training_mode(folder):
+    """The engine switches layers to training mode for one pass; in any other they keep their cache."""
+    assert not loaded(folder[0]).gradient_checkpointing
+    weights = loaded(folder[0], dtype="float32", gradient_checkpointing=True)
+    assert weights.gradient_checkpointing
+    model, ids = weights.activate("fwm"), torch.tensor([[5, 6, 7]])
+    layers = model.base_model.layers
+    assert all(layer.gradient_checkpointing for layer in layers)
+    assert model(ids, use_cache=True).past_key_values.get_seq_length() == 3
+    runs = []
+    layers[0].mlp.register_forward_pre_hook(lambda *args: runs.append(0))
+    gradients = []
+    for training in (False, True):
+        for layer in layers:
+            layer.training = training
+        model(ids, use_cache=False).logits.logsumexp(-1).sum().backward()
+        gradients.append([p.grad.clone() for p in weights.named("fwm").values()])
+        model.zero_grad()
+    assert len(runs) == 1 + 2
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_quantised_gguf_file_is_refused(tmp_path):
+    (tmp_path / "a.gguf").touch()
+    with pytest.raises(InputError, match=r"model\.base\.quantize: nf4 with the GGUF file a\.gguf"):
+        PretrainedLM(str(tmp_path), quantize="nf4").weights(None, ["fwm"])
 
 
 def test_a_tokenizer_without_end_token_is_refused(folder):
@@ -106,3 +139,134 @@ def test_two_gguf_files_are_refused(tmp_path):
         (tmp_path / name).touch()
     with pytest.raises(InputError, match=r"2 GGUF files \(a\.gguf, b\.gguf\)"):
         PretrainedLM(str(tmp_path)).tokenizer([], MARKERS)
+
+
+def usable():
+    """Whether bitsandbytes quantises on this machine's processor."""
+    try:
+        import bitsandbytes
+
+        bitsandbytes.functional.quantize_4bit(torch.randn(64, 64), quant_type="nf4", compress_statistics=True)
+        bitsandbytes.functional.int8_vectorwise_quant(torch.randn(4, 64).half())
+    except Exception:  # what is missing fails in many ways
+        return False
+    return True
+
+
+on_quantised = pytest.mark.skipif(not usable(), reason="bitsandbytes does not run on this processor")
+quantised = pytest.mark.parametrize("quantize", ["nf4", "int8"])
+IDS = torch.arange(1, 41).view(2, 20)
+
+
+def tensors(model):
+    """Where every tensor of a model lies, those of quantisation included."""
+    found = dict(model.named_parameters())
+    for name, parameter in model.named_parameters():
+        parts = {key: getattr(parameter, key, None) for key in ("CB", "SCB")}
+        if hasattr(parameter, "quant_state"):
+            parts |= vars(parameter.quant_state) | {"second": parameter.quant_state.state2.absmax}
+        found |= {f"{name}.{key}": x for key, x in parts.items() if torch.is_tensor(x)}
+    return {name: (x.data_ptr(), x.device, x.dtype) for name, x in found.items()}
+
+
+def mean_logp(model):
+    logits = model(IDS).logits[:, :-1].float()
+    return logits.log_softmax(-1).gather(2, IDS[:, 1:, None]).mean()
+
+
+@on_quantised
+@quantised
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_quantised_base_learns(quantize, dtype, folder):
+    path, original = folder
+    torch.manual_seed(0)
+    weights = loaded(path, quantize=quantize, dtype=dtype)
+    kinds = {type(module.base_layer).__name__ for module in weights.model.modules() if hasattr(module, "base_layer")}
+    assert kinds == {{"nf4": "Linear4bit", "int8": "Linear8bitLt"}[quantize]}
+    weights.set_trainable("idm")
+    model = weights.activate("idm")
+    with torch.no_grad():
+        before = float(mean_logp(model))
+        assert before == pytest.approx(float(mean_logp(original)), abs=1.0)
+    optimizer = torch.optim.SGD(weights.named("idm").values(), 0.01)
+    for _ in range(2):
+        optimizer.zero_grad()
+        loss = -mean_logp(model)
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        assert float(mean_logp(model)) > before
+        assert float(mean_logp(weights.activate("fwm"))) == pytest.approx(before, abs=1e-3)
+
+
+@on_quantised
+@quantised
+def test_using_a_quantised_base_moves_no_tensor(quantize, folder):
+    weights = loaded(folder[0], quantize=quantize, dtype="bfloat16")
+    before = tensors(weights.model)
+    assert len(before) > len(list(weights.parameters()))
+    weights.set_trainable("fwm")
+    for name in ("idm", "fwm", "", "idm"):
+        with torch.no_grad():
+            mean_logp(weights.activate(name))
+        with weights.scoring_precision():
+            mean_logp(weights.activate(name))
+    mean_logp(weights.activate("fwm")).backward()
+    assert tensors(weights.model) == before
+
+
+@on_quantised
+@quantised
+def test_gradients_are_whole_after_a_pass_without(quantize, folder):
+    """bitsandbytes would pack 4-bit weights for such a pass, in a form that gradients do not pass through."""
+
+    def gradient(passes):
+        torch.manual_seed(0)
+        weights = loaded(folder[0], quantize=quantize, dtype="bfloat16")
+        model = weights.activate("fwm")
+        for name, parameter in weights.named("fwm").items():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=0.1)
+        with torch.no_grad():
+            for _ in range(passes):
+                model(IDS)
+        mean_logp(model).backward()
+        return torch.cat([p.grad.flatten() for p in weights.named("fwm").values()])
+
+    fresh, used = gradient(0), gradient(2)
+    assert fresh.norm() > 0
+    torch.testing.assert_close(used, fresh)
+
+
+@on_quantised
+@quantised
+def test_a_quantised_base_is_scored_in_float32(quantize, folder):
+    """The very weights that bfloat16 passes use, in exact arithmetic."""
+    half = loaded(folder[0], quantize=quantize, dtype="bfloat16")
+    ids = IDS[:1]
+    with half.scoring_precision():
+        scored = half.activate("fwm")(ids).logits
+        parts = half.activate("fwm")(ids[:, :7], use_cache=True)
+        rest = half.activate("fwm")(ids[:, 7:], past_key_values=parts.past_key_values).logits
+    assert scored.dtype == torch.float32
+    torch.testing.assert_close(rest, scored[:, 7:], atol=1e-5, rtol=1e-5)
+    plain = half.activate("fwm")(ids).logits.float()
+    assert 1e-4 < (plain - scored).abs().max() < 0.5
+
+
+@on_quantised
+def test_int8_is_a_linear_map_of_rounded_weights(folder):
+    """Values and gradients are those of the weights that the integers stand for, whatever else is in the batch."""
+    torch.manual_seed(0)
+    layer = loaded(folder[0], quantize="int8", dtype="float32").model.base_model.layers[0].mlp.up_proj.base_layer
+    wide = layer.weight.data.float() * layer.weight.SCB[:, None] / 127
+    x = torch.randn(2, 5, wide.shape[1])
+    x[0, 0] *= 50  # LLM.int8() would treat the columns of such an outlier apart
+    ours, theirs = (x.clone().requires_grad_() for _ in range(2))
+    y, expected = layer(ours), theirs @ wide.T
+    torch.testing.assert_close(y, expected, atol=1e-4, rtol=1e-4)
+    assert torch.equal(y[1], layer(x[1]))
+    grad = torch.randn_like(y)
+    y.backward(grad)
+    expected.backward(grad)
+    torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-4, rtol=1e-4)

@@ -7,7 +7,7 @@ from peft import LoraConfig
 from swirl_lightning.models import FullWeights, LoraWeights, Policy
 from swirl_lightning.types import InputError
 
-NAMES = ("fwm", "idm", "fwm_ref", "idm_ref")
+NAMES = ("fwm", "idm", "reference", "spare")
 EOS = 0
 
 
@@ -87,7 +87,7 @@ def test_gradients_stop_at_a_frozen_set(weights):
     weights.set_trainable("fwm")
     loss = scores(weights, "fwm").sum()
     assert not scores(weights, "idm").requires_grad
-    assert not scores(weights, "fwm_ref").requires_grad
+    assert not scores(weights, "reference").requires_grad
     loss.backward()
     got = [p for p in weights.parameters() if p.grad is not None]
     own = list(weights.named("fwm").values())
@@ -96,8 +96,8 @@ def test_gradients_stop_at_a_frozen_set(weights):
 
 
 def test_copy_is_a_snapshot(weights):
-    weights.copy("fwm", "fwm_ref")
-    assert torch.equal(scores(weights, "fwm"), scores(weights, "fwm_ref"))
+    weights.copy("fwm", "reference")
+    assert torch.equal(scores(weights, "fwm"), scores(weights, "reference"))
     before = {name: scores(weights, name).detach() for name in NAMES}
     with torch.no_grad():
         for parameter in weights.named("fwm").values():
@@ -162,7 +162,7 @@ def test_lora_has_one_frozen_base(make_weights, tiny_model):
 
 def test_a_fresh_adapter_is_the_base(make_weights, tiny_model):
     full, lora = FullWeights(tiny_model(), ["fwm"]), make_weights("lora")
-    torch.testing.assert_close(scores(lora, "idm_ref"), scores(full, "fwm"))
+    torch.testing.assert_close(scores(lora, "spare"), scores(full, "fwm"))
 
 
 def test_the_base_without_adapters(weights, tiny_model):
