@@ -1,0 +1,85 @@
+"""Updates of benchmarks/vs_trl.py on the quickstart's TextWorld transitions, after configs/textworld.yaml's warm-up."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from vs_trl_work import Group, Work, random_completions, random_rewards, trl_rows
+
+from swirl_lightning.codecs import Layout, TextCodec
+from swirl_lightning.environments.textworld import TextWorldDataModule
+from swirl_lightning.models import PretrainedLM
+from swirl_lightning.types import Transition
+
+CONFIG = Path(__file__).parents[1] / "configs" / "textworld.yaml"
+UPDATES = 8  # of the check, the warm-up, five that are timed and one that is profiled
+
+
+def textworld_works(model: str, folder: Path) -> list[Work]:
+    """A VIM and an ELBO phase with the sizes of the configuration.
+
+    Args:
+        model: as ``PretrainedLM`` takes it.
+        folder: where the warm-up's run is kept.
+    """
+    config = yaml.safe_load(CONFIG.read_text())
+    tokenizer = PretrainedLM(model).tokenizer((), ())
+    codec = TextCodec(tokenizer, Layout(), config["model"]["state_form"], config["model"]["max_tokens"])
+    data = TextWorldDataModule()
+    data.setup()
+    rng = random.Random(0)
+    size = config["data"]["init_args"]["batch_size"]
+    transitions = rng.sample(data.validation, UPDATES * size)  # these have actions, which a VIM prompt needs
+    batches = [transitions[i : i + size] for i in range(0, len(transitions), size)]
+    checkpoint = warm_up(model, folder)
+    works: list[Work] = []
+    for role, group_of in (("fwm", vim_group), ("idm", elbo_group)):
+        options = config["model"][role]["init_args"]
+        updates = tuple(tuple(group_of(codec, t) for t in batch) for batch in batches)
+        longest = max(len(group.prompt) for update in updates for group in update)
+        completions = random_completions(size, options["group_size"], options["max_new_tokens"], rng)
+        works.append(
+            Work(
+                role=role,
+                model=model,
+                checkpoint=str(checkpoint),
+                updates=updates,
+                completions=completions,
+                rewards=random_rewards(completions, rng),
+                group_size=options["group_size"],
+                max_tokens=options["max_new_tokens"],
+                eos=codec.prompts.eos,
+                beta=options["beta"],
+                micro_batch=trl_rows(size * options["group_size"], longest + options["max_new_tokens"]),
+            )
+        )
+    return works
+
+
+def warm_up(model: str, folder: Path) -> Path:
+    """The checkpoint of the configuration's supervised stage."""
+    command = [sys.executable, "-m", "swirl_lightning", "fit", "--config", str(CONFIG), "--trainer.iterations", "0"]
+    command += ["--model.base.init_args.name", model, "--model.base.init_args.dtype", "float32"]
+    command += ["--data.init_args.eval_limit", "1", "--trainer.default_root_dir", str(folder)]
+    subprocess.run(command, check=True)
+    return folder / "version_0" / "checkpoints" / "last.ckpt"
+
+
+def vim_group(codec: TextCodec, transition: Transition) -> Group:
+    """The FWM writes y, the IDM scores the action."""
+    code, layout = codec.encode(transition), codec.prompts
+    z: Any = code.z
+    head = layout.start + code.x + layout.next_state
+    return Group(layout.forward(code.x, z), head, layout.action, (*z, layout.eos))
+
+
+def elbo_group(codec: TextCodec, transition: Transition) -> Group:
+    """The IDM names z, the FWM scores the next state."""
+    code, layout = codec.encode(transition), codec.prompts
+    head = layout.start + code.x + layout.action
+    return Group(layout.inverse(code.x, code.y), head, layout.next_state, (*code.y, layout.eos))
