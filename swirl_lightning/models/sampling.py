@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from swirl_lightning.models.key_value_buffer import BufferLayer
-from swirl_lightning.models.shared_prefix import Prefix, additive, cache_of
+from swirl_lightning.models.shared_prefix import Prefix, attention_mask, cache_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +182,7 @@ class _Tree:
         allowed = torch.cat([self.mask_PL[:, None].expand(-1, width, -1), sees_PQC], dim=2)
         output = self.model.base_model(
             input_ids=ids_PQ,
-            attention_mask=additive(allowed, self.cache.layers[0].keys.dtype),
+            attention_mask=attention_mask(self.model, allowed),
             position_ids=self.position_P[:, None].expand(-1, width),
             past_key_values=self.cache,
             use_cache=True,

@@ -53,11 +53,12 @@ def pad(rows: Sequence[Ids], device: torch.device | str = "cpu") -> tuple[Tensor
     return ids_NT.to(device), mask_NT.to(device)
 
 
-def additive(allowed_BQK: Tensor, dtype: torch.dtype) -> Tensor:
-    """What is added to attention scores: 0 where attention is allowed. [B, 1, Q, K]"""
-    return torch.zeros(allowed_BQK.shape, dtype=dtype, device=allowed_BQK.device).masked_fill_(
-        ~allowed_BQK, torch.finfo(dtype).min
-    )[:, None]
+def attention_mask(model: Any, allowed_BQK: Tensor) -> Tensor:
+    """Where attention is allowed, in the form that the model's attention takes. [B, 1, Q, K]"""
+    if model.config._attn_implementation == "sdpa":
+        return allowed_BQK[:, None]
+    lowest = torch.finfo(model.dtype).min
+    return torch.zeros(allowed_BQK.shape, device=allowed_BQK.device).masked_fill_(~allowed_BQK, lowest)[:, None]
 
 
 def cache_of(pairs: Sequence[tuple[Tensor, Tensor]], layer: type[DynamicLayer] = DynamicLayer) -> DynamicCache:
@@ -101,7 +102,7 @@ def extend(model: Any, prefix: Prefix, forest: Forest) -> Tensor:
     allowed_BSW = torch.cat([mask_BL[:, None].expand(-1, width, -1), forest.sees], dim=2)
     output = model.base_model(
         input_ids=forest.ids,
-        attention_mask=additive(allowed_BSW, prefix.last.dtype),
+        attention_mask=attention_mask(model, allowed_BSW),
         position_ids=mask_BL.sum(1, keepdim=True) + forest.depth,
         past_key_values=cache_of(
             prefix.keys_values if one_to_one else [(k[forest.prompt_of], v[forest.prompt_of]) for k, v in
@@ -132,7 +133,7 @@ def packed(model: Any, prompts: Sequence[Ids], forest: Forest) -> Tensor:
         attention = None if mask_BW.all() else mask_BW.long()
     else:
         position_BW[node_BW] = (length_B[:, None] + forest.depth)[forest.mask]
-        attention = additive(_packed_sight(forest, length_B, mask_BW), model.dtype)
+        attention = attention_mask(model, _packed_sight(forest, length_B, mask_BW))
     output = model.base_model(
         input_ids=ids_BW, attention_mask=attention, position_ids=position_BW, use_cache=False
     )  # fmt: skip
@@ -144,9 +145,7 @@ def _packed_sight(forest: Forest, length_B: Tensor, mask_BW: Tensor) -> Tensor:
     width = mask_BW.shape[1]
     place_W = torch.arange(width, device=mask_BW.device)
     prompt_BW = place_W < length_B[:, None]
-    sight_BWW = (place_W[:, None] >= place_W) & prompt_BW[
-        :, None
-    ]  # causal, and seen by every node
+    sight_BWW = (place_W[:, None] >= place_W) & prompt_BW[:, None]  # causal, and seen by every node
     for b, length in enumerate(length_B.tolist()):
         size = min(forest.sees.shape[1], width - length)
         sight_BWW[b, length : length + size, length : length + size] = forest.sees[b, :size, :size]

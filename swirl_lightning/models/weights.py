@@ -14,6 +14,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
+from swirl_lightning.models.lora import FusedLora
 from swirl_lightning.models.precision import AdapterLinear, computes_in_half, float32_forward
 from swirl_lightning.types import InputError
 
@@ -133,6 +134,7 @@ class LoraWeights(Weights):
     ) -> None:
         super().__init__(names)
         model.requires_grad_(False)
+        config._register_custom_module({nn.Linear: FusedLora})
         with warnings.catch_warnings():  # PEFT wonders whether several adapters are meant
             warnings.filterwarnings("ignore", "Already found a `peft_config`")
             for name in self.names:

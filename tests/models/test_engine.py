@@ -2,6 +2,7 @@
 
 import logging
 
+import peft
 import pytest
 import torch
 from peft import LoraConfig
@@ -15,6 +16,7 @@ from swirl_lightning.models import (
     Sampling,
     SharedPrompts,
 )
+from swirl_lightning.models.lora import FusedLora
 
 KINDS = ("llama", "qwen2", "qwen3", "gemma", "phi")
 EOS = 0
@@ -78,6 +80,25 @@ def test_forms_are_equal(kind, tiny_model):
         weights.model.gradient_checkpointing_enable({"use_reentrant": False})
         assert_same(accumulated(Policy(weights, "a", EOS), temperature=temperature), plain)
         weights.model.gradient_checkpointing_disable()
+
+
+def test_fused_lora_is_pefts(tiny_model, monkeypatch):
+    """Values and gradients of the layer that PEFT itself would use."""
+    weights = lora(tiny_model("qwen2"))
+    ours = accumulated(Policy(weights, "a", EOS))
+    assert sum(isinstance(module, FusedLora) for module in weights.modules()) == 14
+    monkeypatch.setattr(FusedLora, "forward", peft.tuners.lora.Linear.forward)
+    assert_same(ours, accumulated(Policy(weights, "a", EOS)))
+
+
+def test_other_attention_implementations(tiny_model):
+    """The eager one adds its mask to the scores."""
+    weights = lora(tiny_model())
+    expected = accumulated(Policy(weights, "a", EOS))
+    weights.model.set_attn_implementation("eager")
+    assert_same(accumulated(Policy(weights, "a", EOS)), expected)
+    weights.model.gradient_checkpointing_enable({"use_reentrant": False})
+    assert_same(accumulated(Policy(weights, "a", EOS)), expected)
 
 
 def test_checkpointing_recomputes(tiny_model, monkeypatch):
