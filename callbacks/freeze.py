@@ -5,6 +5,7 @@ from __future__ import annotations
 import lightning as L
 
 from swirl_lightning.loops import AlternatingLoop
+from swirl_lightning.models.optimizers import forget
 from swirl_lightning.modules import SWIRL
 
 
@@ -44,11 +45,11 @@ class PhaseStart(L.Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Not called on a resume in the middle of a phase: the checkpoint holds reference and moments."""
-        _, module = running(trainer, pl_module)
-        for role in (module.fwm, module.idm):
+        loop, module = running(trainer, pl_module)
+        for role in module.learners(loop.stage.phase):  # both in the sft phase, which asks no reference
             module.weights.copy(role.policy.name, role.reference.name)
         for optimizer in trainer.optimizers:
-            optimizer.state.clear()
+            forget(optimizer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Both roles start from the one pretrained model."""

@@ -9,6 +9,8 @@ import torch
 from swirl_lightning import __version__
 from swirl_lightning.codecs import Layout, StateForm, TextCodec, indent
 from swirl_lightning.models import BaseModel, Policy, Weights
+from swirl_lightning.models.choice import EngineName, choose_engine
+from swirl_lightning.models.optimizers import OptimizerName, make_optimizer
 from swirl_lightning.modules.checkpoint import read_checkpoint
 from swirl_lightning.modules.evaluation import Evaluation, Prediction
 from swirl_lightning.modules.fwm import ForwardWorldModel
@@ -18,6 +20,9 @@ from swirl_lightning.modules.phases import PhaseSteps
 from swirl_lightning.modules.random_state import get_random_state, set_random_state
 from swirl_lightning.rewards import LikelihoodReward, Reward
 from swirl_lightning.types import InputError, Transition
+
+REFERENCE = "reference"
+"""The weight set of the phase's learner as the phase began; no more than one role needs it at a time."""
 
 
 class SWIRL(PhaseSteps):
@@ -31,12 +36,16 @@ class SWIRL(PhaseSteps):
         layout: the words around states and actions.
         state_form: what the FWM writes: the ``full`` next state, or ``delta``, a lossless edit of the state.
         max_tokens: longest prompt and completion together; longer transitions are refused, never cut.
+        engine: ``auto`` passes what several texts share through the model once, where the model allows it; ``plain``
+            passes every text by itself, for checking.
         shared_weights: one weight set for both roles (theta = phi): less memory, less stable.
         latent: the action of a VIM prompt: a ``sample`` from the current IDM, or its ``greedy`` choice.
         bootstrap: weight of a supervised loss on (x, that action) -> true y beside GRPO in the VIM phase.
         lr_schedule: shape of the learning rate over a stage, after the warm-up.
         lr_warmup: updates of linear warm-up at the start of every stage.
-        weight_decay: of AdamW.
+        optimizer: ``adamw``; ``adamw_8bit``, with moments of 8 bits; ``paged_adamw_8bit``, whose moments leave a full
+            GPU.
+        weight_decay: of the optimiser.
         gradient_clip: largest norm of a gradient.
         init_from: checkpoint of another run whose weights (and trained tokenizer) this one starts from.
         seed: of sampling.
@@ -51,11 +60,13 @@ class SWIRL(PhaseSteps):
         layout: Layout | None = None,
         state_form: StateForm = "delta",
         max_tokens: int = 1024,
+        engine: EngineName = "auto",
         shared_weights: bool = False,
         latent: Literal["sample", "greedy"] = "sample",
         bootstrap: float = 0.0,
         lr_schedule: Literal["constant", "cosine"] = "cosine",
         lr_warmup: int = 10,
+        optimizer: OptimizerName = "adamw",
         weight_decay: float = 0.0,
         gradient_clip: float = 1.0,
         init_from: str | None = None,
@@ -70,11 +81,13 @@ class SWIRL(PhaseSteps):
         self.layout = layout or Layout()
         self.state_form: StateForm = state_form
         self.max_tokens = max_tokens
+        self.engine: EngineName = engine
         self.shared_weights = shared_weights
         self.latent = latent
         self.bootstrap = bootstrap
         self.lr_schedule: Literal["constant", "cosine"] = lr_schedule
         self.lr_warmup = lr_warmup
+        self.optimizer: OptimizerName = optimizer
         self.weight_decay = weight_decay
         self.gradient_clip = gradient_clip
         self.init_from = init_from
@@ -94,15 +107,16 @@ class SWIRL(PhaseSteps):
             corpus = map(indent, self.trainer.datamodule.corpus())  # type: ignore[attr-defined]
             self._set_tokenizer(self.base.tokenizer(corpus, self.layout.markers))
         own = ("shared", "shared") if self.shared_weights else ("fwm", "idm")
-        names = dict.fromkeys((*own, *(f"{name}_ref" for name in own)))
-        self.weights: Weights = self.base.weights(self.codec.tokenizer, names)
+        with self.trainer.strategy.root_device:
+            self.weights: Weights = self.base.weights(self.codec.tokenizer, dict.fromkeys((*own, REFERENCE)))
         if start:
             self.weights.load_tensors(start["state_dict"])
         roles: tuple[GRPOMixin, GRPOMixin] = (self.fwm, self.idm)
+        engine = choose_engine(self.weights.activate(own[0]), self.max_tokens, self.engine)
         for role, name in zip(roles, own, strict=True):
-            role.policy = Policy(self.weights, name, self.codec.prompts.eos)
-            role.reference = Policy(self.weights, f"{name}_ref", self.codec.prompts.eos)
-        base = Policy(self.weights, "", self.codec.prompts.eos) if self.weights.has_base else None
+            role.policy = Policy(self.weights, name, self.codec.prompts.eos, engine)
+            role.reference = Policy(self.weights, REFERENCE, self.codec.prompts.eos, engine)
+        base = Policy(self.weights, "", self.codec.prompts.eos, engine) if self.weights.has_base else None
         self.evaluations = torch.nn.ModuleDict({name: Evaluation(base) for name in ("test", "validation")})
 
     def _set_tokenizer(self, tokenizer: Any) -> None:
@@ -115,9 +129,9 @@ class SWIRL(PhaseSteps):
             self.codec.encode_all(split)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """One AdamW per role, on parameters that never change."""
+        """One optimiser per role, on parameters that never change."""
         return [
-            torch.optim.AdamW(role.policy.parameters(), role.learning_rate, weight_decay=self.weight_decay)
+            make_optimizer(self.optimizer, role.policy.parameters(), role.learning_rate, self.weight_decay)
             for role in (self.fwm, self.idm)
         ]
 

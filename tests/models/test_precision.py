@@ -114,7 +114,7 @@ def test_a_failure_while_scoring_leaves_the_model_as_it_was(tiny_model):
     plain = model(IDS).logits
     precision = torch.get_float32_matmul_precision()
     attention = model.base_model.layers[1].self_attn
-    handle = attention.q_proj.base_layer.register_forward_pre_hook(lambda *args: 1 / 0)
+    handle = attention.q_proj.base_layer.register_forward_hook(lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError), half.scoring_precision():
         model(IDS)
     handle.remove()
