@@ -29,7 +29,8 @@ class LikelihoodReward:
 
     @torch.no_grad()
     def __call__(self, rollouts: Rollouts, task: ScoringTask, scorer: Policy) -> Rewards:  # noqa: D102
-        scores = scorer.logprobs(task.prompts, rollouts.prompt_of, task.rows, task.scored)
+        with scorer.weights.scoring_precision():
+            scores = scorer.logprobs(task.prompts, rollouts.prompt_of, task.rows, task.scored)
         total_N = sequence_reward(scores.logp, scores.mask, normalize=self.normalize, floor=self.floor)
         lengths_N = torch.tensor(task.scored, device=total_N.device) if self.normalize == "sum" else 1
         lowest_N = total_N.new_full(total_N.shape, NO_ANSWER) * lengths_N if self.floor is None else self.floor

@@ -83,7 +83,7 @@ def test_a_failed_write_leaves_the_last_one_whole(fit, monkeypatch):
 def test_adapters_alone_are_saved(fit):
     trainer = fit(PhaseCheckpoint(), lora=True)
     saved = torch.load(PhaseCheckpoint.path(trainer), weights_only=True)["state_dict"]
-    assert {key.split("/")[0] for key in saved} == {"fwm", "idm", "fwm_ref", "idm_ref"}
+    assert {key.split("/")[0] for key in saved} == {"fwm", "idm", "reference"}
     assert all("lora_" in key for key in saved)
 
 

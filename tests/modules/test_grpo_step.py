@@ -120,7 +120,7 @@ def test_first_step_has_ratio_one_and_no_kl(phase_swirl):
     """With the policy as its own reference: KL is 0 exactly, and nothing is clipped."""
     for options in ({}, {"top_p": 0.7, "temperature": 0.8}, {"inner_steps": 2}):
         model, data = phase_swirl(fwm={"beta": 0.5, "group_size": 6} | options)
-        model.weights.copy("fwm", "fwm_ref")
+        model.weights.copy("fwm", "reference")
         layout = model.codec.prompts
         prompts = [layout.forward(code.x, (50, 51)) for code in map(model.codec.encode, data.state_only[:3])]
         rollouts = model.fwm.rollout(prompts, [1, 2, 3])
