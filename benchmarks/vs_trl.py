@@ -31,6 +31,8 @@ from vs_trl_report import CHECKED, check_failures, compare, judged, multiply_add
 from vs_trl_textworld import textworld_works
 from vs_trl_work import QWEN_7B, Loaded, Update, Work, random_completions, random_groups, random_rewards, trl_rows
 
+from swirl_lightning.types import Role
+
 MODULES = {"ours": "vs_trl_ours", "trl": "vs_trl_peer"}
 PACKAGES = ("swirl-lightning", "torch", "transformers", "peft", "trl", "accelerate")
 WARM_UP, UPDATES = 1, 5
@@ -52,7 +54,7 @@ class Case(NamedTuple):
         targets: how many times as fast as TRL, and with how much of its memory; None sets no target.
     """
 
-    role: str
+    role: Role
     prompt: int
     completion: int
     group: int
@@ -70,10 +72,10 @@ CASES = {
 }
 GROWN, GROWTH = 64, 2.5  # an update of so many completions takes at most so many times one of 8
 GPU_CASES = [
-    Case(role, prompt, completion, group, prompt // 2 if role == "idm" else 16)
+    case
     for prompt in (1024, 4096)
-    for role, completion in (("idm", 32), ("fwm", 256))
     for group in (16, 64)
+    for case in (Case("idm", prompt, 32, group, prompt // 2), Case("fwm", prompt, 256, group, 16))
 ]
 GPU_MEMORY_MIB = 22 * 1024  # of a 24 GB card
 

@@ -38,6 +38,7 @@ class Ours:
     def __init__(self, work: Work) -> None:
         self.work = work
         model = base_model(work)
+        self.device = model.device
         weights = LoraWeights(model, SETS, lora(), gradient_checkpointing=work.gpu)
         for name in SETS:
             fill(work, name, weights.named(name))
@@ -57,7 +58,7 @@ class Ours:
         self.clock.start()
         with self.clock.part("generation"):
             if index == 0:
-                rollouts = given(prompts, self.work.completions)
+                rollouts = given(prompts, self.work.completions, self.device)
             else:
                 rollouts = self.learner.rollout(prompts, [1000 * index + p for p in range(len(prompts))])
             # a completion that cannot end counts as an answer
@@ -66,8 +67,8 @@ class Ours:
             rewards_N = self.reward(rollouts, self._task(index, rollouts), self.scorer).total
             learn_from_N = rewards_N
             if index == 0:
-                given_PG = torch.tensor(self.work.rewards)
-                learn_from_N = torch.zeros(len(rewards_N)).scatter(0, rollouts.row_of.flatten(), given_PG.flatten())
+                given_PG = torch.tensor(self.work.rewards, device=self.device)
+                learn_from_N = torch.zeros_like(rewards_N).scatter(0, rollouts.row_of.flatten(), given_PG.flatten())
             experience = self.learner.experience(rollouts, learn_from_N, prompts)
         loss = backpropagate(self.learner, experience)
         adapter = self.learner.policy.weights.named("policy")
@@ -112,20 +113,20 @@ def backpropagate(learner: GRPOMixin, experience: Experience) -> float:
     return learner.accumulate(experience, torch.Tensor.backward).loss
 
 
-def given(prompts: Sequence[Ids], completions: Sequence[Sequence[Ids]]) -> Rollouts:
+def given(prompts: Sequence[Ids], completions: Sequence[Sequence[Ids]], device: torch.device) -> Rollouts:
     """Rollouts with these completions, which have no end token. Same completions of a prompt become one row."""
     rows = list(dict.fromkeys((p, ids) for p, group in enumerate(completions) for ids in group))
     row_of_PG = [[rows.index((p, ids)) for ids in group] for p, group in enumerate(completions)]
-    ids_NT, mask_NT = pad([ids for _, ids in rows])
+    ids_NT, mask_NT = pad([ids for _, ids in rows], device)
     return Rollouts(
         prompts=tuple(prompts),
         completions=tuple(ids for _, ids in rows),
-        prompt_of=torch.tensor([p for p, _ in rows]),
-        row_of=torch.tensor(row_of_PG),
+        prompt_of=torch.tensor([p for p, _ in rows], device=device),
+        row_of=torch.tensor(row_of_PG, device=device),
         ids=ids_NT,
         mask=mask_NT,
-        finished=torch.ones(len(rows), dtype=torch.bool),
-        logp=torch.zeros(ids_NT.shape),
+        finished=mask_NT.any(1),
+        logp=torch.zeros(ids_NT.shape, device=device),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from vs_trl_work import Group, Work, random_completions, random_rewards, trl_row
 from swirl_lightning.codecs import Layout, TextCodec
 from swirl_lightning.environments.textworld import TextWorldDataModule
 from swirl_lightning.models import PretrainedLM
-from swirl_lightning.types import Transition
+from swirl_lightning.types import Role, Transition
 
 CONFIG = Path(__file__).parents[1] / "configs" / "textworld.yaml"
 UPDATES = 8  # of the check, the warm-up, five that are timed and one that is profiled
@@ -38,7 +39,9 @@ def textworld_works(model: str, folder: Path) -> list[Work]:
     batches = [transitions[i : i + size] for i in range(0, len(transitions), size)]
     checkpoint = warm_up(model, folder)
     works: list[Work] = []
-    for role, group_of in (("fwm", vim_group), ("idm", elbo_group)):
+    phases: tuple[tuple[Role, Callable[[TextCodec, Transition], Group]], ...]
+    phases = (("fwm", vim_group), ("idm", elbo_group))
+    for role, group_of in phases:
         options = config["model"][role]["init_args"]
         updates = tuple(tuple(group_of(codec, t) for t in batch) for batch in batches)
         longest = max(len(group.prompt) for update in updates for group in update)

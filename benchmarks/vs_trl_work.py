@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import bitsandbytes as bnb
 import numpy as np
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, Qwen2Config
 
 from swirl_lightning.models import PretrainedLM
-from swirl_lightning.types import Ids
+from swirl_lightning.types import Ids, Role
 
 # what TRL's rows may take in an update, and what a token takes (SmolLM2-135M, a CPU, no checkpointing; measured)
 TRL_BYTES, TRL_BYTES_PER_TOKEN = 15e9, 3.5e6
@@ -65,7 +65,7 @@ class Work:
         micro_batch: rows that TRL passes through the model at once.
     """
 
-    role: Literal["fwm", "idm"]
+    role: Role
     model: str
     checkpoint: str | None
     updates: tuple[tuple[Group, ...], ...]
@@ -231,10 +231,10 @@ def fill(work: Work, name: str, parameters: dict[str, nn.Parameter]) -> None:
         for key in sorted(parameters)
     }
     if work.checkpoint:
-        other = {"fwm": "idm", "idm": "fwm"}[work.role]
+        other = "idm" if work.role == "fwm" else "fwm"
         saved = torch.load(work.checkpoint, weights_only=True)["state_dict"]
-        apart = 0.3 if name == "reference" else 0.0  # with KL 0 the loss is 0, and there is nothing to compare
         of = other if name == "scorer" else work.role
+        apart = name == "reference"  # were it the policy, the loss would be 0, and there would be nothing to compare
         values = {key: saved[f"{of}/{key}"] + apart * value for key, value in values.items()}
     for key, parameter in parameters.items():
         parameter.copy_(values[key])

@@ -65,7 +65,7 @@ def test_check_has_unequal_lengths_and_a_repeated_completion():
 
 
 def test_given_rollouts_keep_a_repeated_completion_once():
-    rollouts = given([(9,), (8,)], [[(1, 2), (3,), (1, 2)], [(1, 2), (4, 5), (6,)]])
+    rollouts = given([(9,), (8,)], [[(1, 2), (3,), (1, 2)], [(1, 2), (4, 5), (6,)]], torch.device("cpu"))
     assert rollouts.completions == ((1, 2), (3,), (1, 2), (4, 5), (6,))
     assert rollouts.prompt_of.tolist() == [0, 0, 1, 1, 1]
     assert rollouts.row_of.tolist() == [[0, 1, 0], [2, 3, 4]]
@@ -138,6 +138,23 @@ def test_a_part_gives_up_the_time_of_a_part_inside_it(monkeypatch):
     with clock.part("scoring"), clock.part("generation", within="scoring"):
         pass
     assert clock.stop() == {"generation": 3.0, "scoring": 3.0, "update": 4.0}
+
+
+def test_adapters_come_from_the_checkpoint(tmp_path):
+    keys = {"x.lora_A.weight": (2, 3), "x.lora_B.weight": (3, 2)}
+    saved = {f"{role}/{key}": torch.rand(shape) for role in ("fwm", "idm") for key, shape in keys.items()}
+    torch.save({"state_dict": saved}, tmp_path / "last.ckpt")
+    work = replace(vs_trl.work_of(vs_trl.CASES["check"], MODEL), checkpoint=str(tmp_path / "last.ckpt"))
+    assert work.role == "idm"
+    for name, role in (("policy", "idm"), ("scorer", "fwm"), ("reference", None)):
+        parameters = {key: torch.nn.Parameter(torch.zeros(shape)) for key, shape in keys.items()}
+        vs_trl_work.fill(work, name, parameters)
+        for key, parameter in parameters.items():
+            assert [r for r in ("fwm", "idm") if torch.equal(saved[f"{r}/{key}"], parameter)] == (
+                [role] if role else []
+            )
+    vs_trl_work.fill(replace(work, checkpoint=None), "policy", parameters)
+    assert all(parameter.ne(0).all() for parameter in parameters.values())
 
 
 def test_textworld_groups_score_the_text_of_the_phases():
