@@ -6,9 +6,21 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from swirl_lightning.algorithms import logprobs
 from swirl_lightning.algorithms.logprobs import token_logprobs
 
 M, D, V, K = 11, 6, 17, 5
+
+
+@pytest.fixture
+def tile(monkeypatch):
+    """Sets the size of a tile: tokens, columns."""
+
+    def set_size(tokens, columns):
+        monkeypatch.setattr(logprobs, "TOKENS", tokens)
+        monkeypatch.setattr(logprobs, "COLUMNS", columns)
+
+    return set_size
 
 
 def inputs(dtype=torch.float64, num_tokens=M, seed=0):
@@ -37,100 +49,196 @@ def dense(hidden, weight, targets, *, bias_V=None, temperature=1.0, support_MK=N
     return logp.gather(1, targets[:, None])[:, 0], -(logp.exp() * logp).nansum(-1)
 
 
-@pytest.mark.parametrize("chunk", [1, 4, M - 1, M, 100])
+@pytest.mark.parametrize("size", [(1, 1), (4, 5), (M - 1, V - 1), (M, V), (100, 100)])
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 @pytest.mark.parametrize("use_support", [False, True])
 @pytest.mark.parametrize("use_bias", [False, True])
-def test_equals_the_dense_form(chunk, temperature, use_support, use_bias):
+def test_equals_the_dense_form(tile, size, temperature, use_support, use_bias):
+    tile(*size)
     for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
         hidden, weight, bias, targets, support = inputs(dtype)
         leaves = [x.requires_grad_() for x in ((hidden, weight, bias) if use_bias else (hidden, weight))]
         settings = {"bias_V": bias if use_bias else None, "temperature": temperature}
         settings |= {"support_MK": support if use_support else None}
-        got = token_logprobs(hidden, weight, targets, chunk=chunk, **settings)
+        got = token_logprobs(hidden, weight, targets, entropy=True, **settings)
         want = dense(hidden, weight, targets, **settings)
         torch.testing.assert_close(got, want, rtol=tolerance, atol=tolerance)
         assert not got[1].requires_grad
+        assert token_logprobs(hidden, weight, targets, **settings)[1] is None
         outer = torch.linspace(-1, 2, M, dtype=dtype)
         got_grads, want_grads = (torch.autograd.grad(x[0] @ outer, leaves) for x in (got, want))
         torch.testing.assert_close(got_grads, want_grads, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("use_support", [False, True])
-def test_gradcheck(use_support):
+def test_gradcheck(tile, use_support):
+    tile(2, 5)
     hidden, weight, bias, targets, support = inputs(num_tokens=5)
     leaves = [x.requires_grad_() for x in (hidden, weight, bias)]
     assert torch.autograd.gradcheck(
         lambda hidden, weight, bias: token_logprobs(
-            hidden, weight, targets, bias_V=bias, temperature=0.7, support_MK=support if use_support else None, chunk=2
+            hidden, weight, targets, bias_V=bias, temperature=0.7, support_MK=support if use_support else None
         )[0],
         leaves,
     )
 
 
-def test_bf16_logits_get_a_float32_softmax():
-    hidden, weight, _, targets, _ = inputs(torch.bfloat16)
-    logp, entropy = token_logprobs(hidden.requires_grad_(), weight, targets, chunk=4)
-    assert logp.dtype == entropy.dtype == torch.float32
-    torch.testing.assert_close((logp, entropy), dense(hidden, weight, targets), rtol=1e-5, atol=1e-5)
+@pytest.mark.parametrize("needed", [(True, False, False), (False, True, False), (False, False, True)])
+def test_each_gradient_alone(tile, needed):
+    tile(4, 5)
+    hidden, weight, bias, targets, _ = inputs()
+    leaves = [x.requires_grad_(need) for x, need in zip((hidden, weight, bias), needed, strict=True)]
+    token_logprobs(hidden, weight, targets, bias_V=bias)[0].sum().backward()
+    assert tuple(x.grad is not None for x in leaves) == needed
+    (leaf,) = (x for x in leaves if x.requires_grad)
+    (want,) = torch.autograd.grad(dense(hidden, weight, targets, bias_V=bias)[0].sum(), leaf)
+    torch.testing.assert_close(leaf.grad, want)
+
+
+def test_logits_far_apart(tile):
+    tile(4, 5)
+    hidden, weight, _, targets, support = inputs(torch.float32)
+    hidden = (hidden * 200).requires_grad_()  # exp of most differences under- or overflows
+    for mask in (None, support):
+        got, want = (f(hidden, weight, targets, support_MK=mask) for f in (token_logprobs, dense))
+        torch.testing.assert_close(got[0], want[0])
+        got_grad, want_grad = (torch.autograd.grad(x[0].sum(), hidden)[0] for x in (got, want))
+        torch.testing.assert_close(got_grad, want_grad, rtol=1e-5, atol=1e-4)
+
+
+def test_impossible_tokens(tile):
+    tile(4, 5)
+    hidden, weight, bias, targets, _ = inputs()
+    bias[:7] = -torch.inf  # the whole first tile, and part of the next
+    targets = targets.clamp(min=7)
+    targets[0] = 6
+    hidden.requires_grad_()
+    logp, entropy = token_logprobs(hidden, weight, targets, bias_V=bias, entropy=True)
+    want = dense(hidden, weight, targets, bias_V=bias)
+    assert logp[0] == -torch.inf
+    torch.testing.assert_close((logp, entropy), want)
+    torch.testing.assert_close(*(torch.autograd.grad(x[1:].sum(), hidden)[0] for x in (logp, want[0])))
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+@pytest.mark.parametrize("use_support", [False, True])
+def test_a_bad_hidden_state_is_not_hidden(tile, bad, use_support):
+    tile(4, 5)
+    hidden, weight, _, targets, support = inputs()
+    hidden[2, 3] = bad
+    hidden.requires_grad_()
+    support = support if use_support else None
+    logp, entropy = token_logprobs(hidden, weight, targets, support_MK=support, entropy=True)
     (grad,) = torch.autograd.grad(logp.sum(), hidden)
-    assert grad.dtype == torch.bfloat16
-    (want,) = torch.autograd.grad(dense(hidden.float(), weight.float(), targets)[0].sum(), hidden)
-    torch.testing.assert_close(grad, want, rtol=0.05, atol=0.05)
+    for x in (logp, entropy, grad.sum(1)):
+        assert not x[2].isfinite()
+        assert x.isfinite().sum() == M - 1
+
+
+def test_bf16_logits_get_a_float32_softmax(tile):
+    tile(4, 5)
+    hidden, weight, _, targets, _ = inputs(torch.bfloat16)
+    got = token_logprobs(hidden.requires_grad_(), weight.requires_grad_(), targets, entropy=True)
+    assert got[0].dtype == got[1].dtype == torch.float32
+    torch.testing.assert_close(got, dense(hidden, weight, targets), rtol=1e-5, atol=1e-5)
+    leaves = [x.detach().float().requires_grad_() for x in (hidden, weight)]
+    want = torch.autograd.grad(dense(*leaves, targets)[0].sum(), leaves)
+    grads = torch.autograd.grad(got[0].sum(), (hidden, weight))
+    assert {x.dtype for x in grads} == {torch.bfloat16}
+    for grad, exact in zip(grads, want, strict=True):
+        torch.testing.assert_close(grad.float(), exact, rtol=0.05, atol=0.05)
+
+
+def test_tiles_of_bf16_add_up_in_float32(tile):
+    tile(4, 1)
+    generator = torch.Generator().manual_seed(0)
+    hidden, weight = (torch.randn(n, D, generator=generator).abs().bfloat16() for n in (4, 2000))
+    (grad,) = torch.autograd.grad(token_logprobs(hidden.requires_grad_(), weight, torch.arange(4))[0].sum(), hidden)
+    exact = hidden.detach().float().requires_grad_()
+    (want,) = torch.autograd.grad(dense(exact, weight.float(), torch.arange(4))[0].sum(), exact)
+    assert (grad.float() - want).norm() < 0.01 * want.norm()
+
+
+def test_half_precision_holds_small_gradients():
+    hidden, weight, _, targets, _ = inputs(torch.float16)
+    scale = 1e-4  # of one token of many; times a probability it is too small for float16
+    (grad,) = torch.autograd.grad(token_logprobs(hidden, weight.requires_grad_(), targets)[0].sum() * scale, weight)
+    exact = weight.detach().float().requires_grad_()
+    (want,) = torch.autograd.grad(dense(hidden.float(), exact, targets)[0].sum() * scale, exact)
+    torch.testing.assert_close(grad.float(), want, rtol=0.05, atol=1e-6)
 
 
 def test_hidden_of_another_dtype_follows_the_weight():
     hidden, weight, _, targets, _ = inputs(torch.float32)
-    got = token_logprobs(hidden.bfloat16(), weight, targets)[0]
-    torch.testing.assert_close(got, dense(hidden.bfloat16().float(), weight, targets)[0])
+    hidden = hidden.bfloat16().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        logp, _ = token_logprobs(hidden, weight, targets)
+    torch.testing.assert_close(logp, dense(hidden.float(), weight, targets)[0])
+    assert torch.autograd.grad(logp.sum(), hidden)[0].dtype == torch.bfloat16
 
 
 def test_a_support_of_one_token_is_certain():
     hidden, weight, _, targets, _ = inputs()
-    logp, entropy = token_logprobs(hidden, weight, targets, support_MK=targets[:, None])
+    logp, entropy = token_logprobs(hidden, weight, targets, support_MK=targets[:, None], entropy=True)
     torch.testing.assert_close(logp, torch.zeros(M, dtype=torch.float64))
     torch.testing.assert_close(entropy, torch.zeros(M, dtype=torch.float64))
 
 
 def test_no_tokens():
     hidden, weight, _, targets, support = (x[:0] if len(x) == M else x for x in inputs())
+    hidden.requires_grad_()
     for mask in (None, support):
-        assert [len(x) for x in token_logprobs(hidden, weight, targets, support_MK=mask)] == [0, 0]
+        logp, entropy = token_logprobs(hidden, weight, targets, support_MK=mask, entropy=True)
+        assert len(logp) == len(entropy) == 0
+        logp.sum().backward()
 
 
-class Shapes(TorchDispatchMode):
-    """Shapes of all tensors that any operation makes, and of the matrix products among them."""
+class Record(TorchDispatchMode):
+    """Shapes of all tensors that any operation makes or returns, and of the matrix products among them."""
 
     def __init__(self):
         super().__init__()
-        self.seen, self.products = set(), set()
+        self.seen, self.products = set(), []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         for x in out if isinstance(out, tuple | list) else (out,):
             if isinstance(x, torch.Tensor):
                 self.seen.add(tuple(x.shape))
-                if func in (torch.ops.aten.mm.default, torch.ops.aten.addmm.default):
-                    self.products.add(frozenset(x.shape))
+                if func in (torch.ops.aten.mm.default, torch.ops.aten.addmm_.default):
+                    self.products.append(tuple(x.shape))
         return out
 
 
 @pytest.mark.parametrize("frozen", [True, False])
-def test_what_is_never_computed(frozen):
-    hidden, weight, _, targets, support = inputs()
+@pytest.mark.parametrize("support_size", [None, 3, 16])
+def test_what_is_never_computed(tile, frozen, support_size):
+    tile(4, 5)
+    num_tokens, num_tiles = 12, 3 * 4
+    hidden, weight, _, targets, _ = inputs(num_tokens=num_tokens)
     hidden.requires_grad_()
     weight.requires_grad_(not frozen)
+    # the target and padding
+    support = None if support_size is None else targets[:, None].where(torch.arange(support_size) == 0, -1)
+    if support_size == 16:
+        num_tiles = 12 * 4  # one token at a time: a tile reads 16 ids of each
     saved = []
     hooks = torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(tuple(x.shape)) or x, lambda x: x)
-    with hooks, Shapes() as forward:
-        logp, _ = token_logprobs(hidden, weight, targets, support_MK=support, chunk=4)
-    with Shapes() as backward:
+    with hooks, Record() as forward:
+        logp, _ = token_logprobs(hidden, weight, targets, support_MK=support)
+    with Record() as backward:
         logp.sum().backward()
-    wide = {shape for shape in forward.seen | backward.seen if len(shape) == 2 and shape[1] == V}
-    assert wide
-    assert max(rows for rows, _ in wide - {(D, V)}) <= 4, "more than a chunk of logits"
-    assert not [shape for shape in saved if V in shape and shape not in {(V, D), (D, V)}], "logits kept for backward"
-    assert (frozenset((V, D)) in backward.products) == (not frozen), "a weight gradient, or the lack of one"
+    inherent = {
+        (num_tokens, D),
+        (V, D),
+        (D, V),
+        (num_tokens, support_size),
+    }  # inputs, outputs and the check of the support
+    largest = max(math.prod(shape) for shape in (forward.seen | backward.seen) - inherent)
+    assert largest <= max(4 * 5, 4 * D, 5 * D, 3 * num_tokens), "more than a tile"
+    assert not [shape for shape in saved if len(shape) == 2 and shape not in inherent and shape[1] > 1], "logits kept"
+    assert len(forward.products) == num_tiles
+    assert len(backward.products) == num_tiles * (2 if frozen else 3), "a weight gradient, or the lack of one"
     assert (weight.grad is None) == frozen
 
 
@@ -138,6 +246,9 @@ def test_errors():
     hidden, weight, _, targets, support = inputs()
     with pytest.raises(ValueError, match="temperature is 0"):
         token_logprobs(hidden, weight, targets, temperature=0.0)
+    for wrong in (-1, V):
+        with pytest.raises(ValueError, match=f"target {wrong} of token 1 is none of the {V} ids"):
+            token_logprobs(hidden, weight, targets.where(torch.arange(M) != 1, wrong))
     support[3] = (targets[3] + 1) % V
     with pytest.raises(ValueError, match="of token 3 is not in its support"):
         token_logprobs(hidden, weight, targets, support_MK=support)
