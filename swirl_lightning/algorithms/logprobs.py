@@ -62,8 +62,9 @@ def token_logprobs(
             )
     with torch.autocast(hidden_MD.device.type, enabled=False):  # as in backward, which runs outside of any autocast
         return _TiledLogprobs.apply(
-            hidden_MD.to(torch.promote_types(hidden_MD.dtype, weight_VD.dtype)), weight_VD, bias_V, targets_M, support_MK, temperature, entropy
-        )
+            hidden_MD.to(torch.promote_types(hidden_MD.dtype, weight_VD.dtype)),
+            weight_VD, bias_V, targets_M, support_MK, temperature, entropy,
+        )  # fmt: skip
 
 
 def _tiles(num_tokens: int, vocabulary: int, support_MK: Tensor | None) -> Iterator[tuple[slice, slice]]:

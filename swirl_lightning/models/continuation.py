@@ -134,6 +134,8 @@ def _checkpointing(layers: Sequence[Any]) -> Iterator[None]:
     """Layers checkpoint in training mode only; the model is in evaluation mode, so that nothing drops out."""
     for layer in layers:
         layer.training = True
-    yield
-    for layer in layers:
-        layer.training = False
+    try:
+        yield
+    finally:  # left in training mode, they would drop the cache without an error
+        for layer in layers:
+            layer.training = False

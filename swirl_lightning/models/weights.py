@@ -191,18 +191,3 @@ def _enable_checkpointing(model: Any) -> None:
         enable({"use_reentrant": False, "preserve_rng_state": False})
     except ValueError as error:
         raise InputError(f"model.base.gradient_checkpointing: expected false, for this model: {error}") from error
-
-
-@torch.no_grad()
-def has_plain_head(model: Any) -> bool:
-    """Whether a model's logits are its last hidden state times its output embedding, and nothing after it.
-
-    Not so with soft-capping or scaling of logits.
-
-    Args:
-        model: a Hugging Face causal LM; three tokens pass through it.
-    """
-    ids = torch.tensor([[1, 2, 3]], device=model.device)
-    output = model(input_ids=ids, output_hidden_states=True, use_cache=False)
-    logits = model.get_output_embeddings()(output.hidden_states[-1])
-    return torch.allclose(logits.float(), output.logits.float(), atol=1e-2, rtol=1e-2)

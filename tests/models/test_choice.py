@@ -30,7 +30,9 @@ PLAIN = {
     "dynamic position": (LlamaConfig(**SHAPE, rope_parameters=DYNAMIC), 20),
     "soft-capped": (Gemma2Config(**SHAPE, head_dim=8, final_logit_softcapping=2.0), 20),
     "soft-capped logits, or": (GraniteConfig(**SHAPE, logits_scaling=3.0), 20),
-    "keys and values (ValueError": (BloomConfig(vocab_size=61, hidden_size=32, n_layer=2, n_head=4, initializer_range=0.25), 20),
+    "keys and values (ValueError": (
+        BloomConfig(vocab_size=61, hidden_size=32, n_layer=2, n_head=4, initializer_range=0.25), 20
+    ),
     "cache of keys and values": (
         MambaConfig(vocab_size=61, hidden_size=32, num_hidden_layers=2, state_size=4, pad_token_id=0), 20
     ),

@@ -7,11 +7,9 @@ import pytest
 import torch
 from peft import LoraConfig
 from torch import nn
-from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from swirl_lightning.models import FullWeights, LoraWeights
 from swirl_lightning.models.precision import AdapterLinear, choose_dtype
-from swirl_lightning.models.weights import has_plain_head
 
 KINDS = ("llama", "qwen2", "qwen3", "gemma", "phi")
 IDS = torch.arange(1, 41).view(2, 20)
@@ -129,19 +127,3 @@ def test_float32_models_are_scored_as_they_are(kind, tiny_model):
     plain = weights.activate("fwm")(IDS).logits
     with weights.scoring_precision():
         assert torch.equal(weights.activate("fwm")(IDS).logits, plain)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_plain_heads(kind, tiny_model):
-    assert has_plain_head(tiny_model(kind))
-
-
-def test_a_head_that_is_not_plain():
-    torch.manual_seed(0)
-    config = Gemma2Config(
-        vocab_size=61, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=8, initializer_range=1.0, final_logit_softcapping=3.0,
-    )  # fmt: skip
-    assert not has_plain_head(Gemma2ForCausalLM(config).eval())
-    config.final_logit_softcapping = None
-    assert has_plain_head(Gemma2ForCausalLM(config).eval())
