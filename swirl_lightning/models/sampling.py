@@ -82,11 +82,10 @@ def draw(logp_SV: Tensor, uniform_S: Tensor) -> Tensor:
     A function of the numbers alone: the same draws give the same tokens in any batch and on any device.
     """
     cdf_SV = logp_SV.exp().cumsum(-1)
-    target_S1 = uniform_S[:, None] * cdf_SV[:, -1:]
-    index_S = torch.searchsorted(cdf_SV, target_S1, right=True)[:, 0]
-    # rounding may push the target onto the end of the last possible token's interval
-    last_S = logp_SV.shape[1] - 1 - logp_SV.flip(-1).isfinite().int().argmax(-1)
-    return torch.minimum(index_S, last_S)
+    end_S1 = cdf_SV[:, -1:]
+    # rounding must not push the target to the end, past the last possible token
+    target_S1 = torch.minimum(uniform_S[:, None] * end_S1, torch.nextafter(end_S1, torch.zeros_like(end_S1)))
+    return torch.searchsorted(cdf_SV, target_S1, right=True)[:, 0]
 
 
 def choose(logp_SV: Tensor, uniform_S: Tensor, sampling: Sampling) -> Tensor:
