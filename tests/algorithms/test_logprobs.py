@@ -168,13 +168,23 @@ def test_half_precision_holds_small_gradients():
     torch.testing.assert_close(grad.float(), want, rtol=0.05, atol=1e-6)
 
 
-def test_hidden_of_another_dtype_follows_the_weight():
-    hidden, weight, _, targets, _ = inputs(torch.float32)
-    hidden = hidden.bfloat16().requires_grad_()
+@pytest.mark.parametrize(
+    ("hidden_dtype", "weight_dtype"), [(torch.bfloat16, torch.float32), (torch.float32, torch.bfloat16)]
+)
+def test_two_dtypes_meet_in_the_wider(tile, hidden_dtype, weight_dtype):
+    tile(4, 5)
+    hidden, weight, _, targets, _ = inputs(torch.bfloat16)
+    leaves = hidden.to(hidden_dtype).requires_grad_(), weight.to(weight_dtype).requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
-        logp, _ = token_logprobs(hidden, weight, targets)
-    torch.testing.assert_close(logp, dense(hidden.float(), weight, targets)[0])
-    assert torch.autograd.grad(logp.sum(), hidden)[0].dtype == torch.bfloat16
+        logp, _ = token_logprobs(*leaves, targets)
+    exact = [x.detach().float().requires_grad_() for x in leaves]
+    want = dense(*exact, targets)[0]
+    torch.testing.assert_close(logp, want)
+    grads, want_grads = torch.autograd.grad(logp.sum(), leaves), torch.autograd.grad(want.sum(), exact)
+    for leaf, grad, want_grad in zip(leaves, grads, want_grads, strict=True):
+        assert grad.dtype == leaf.dtype
+        tolerance = 1e-5 if leaf.dtype == torch.float32 else 0.02  # a bf16 gradient is rounded once per tile of tokens
+        torch.testing.assert_close(grad.float(), want_grad, rtol=tolerance, atol=tolerance)
 
 
 def test_a_support_of_one_token_is_certain():
