@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import sys
@@ -18,6 +19,7 @@ from swirl_lightning.environments.base import TransitionDataModule
 from swirl_lightning.environments.textworld_collect import collect_textworld
 from swirl_lightning.modules import SWIRL
 from swirl_lightning.modules.checkpoint import read_checkpoint
+from swirl_lightning.plan import make_plan
 from swirl_lightning.report import write_report
 from swirl_lightning.trainer import SwirlTrainer, versions_of
 from swirl_lightning.types import InputError
@@ -108,12 +110,13 @@ class SwirlCLI(LightningCLI):
     def _add_subcommands(self, parser: Any, **kwargs: Any) -> None:
         super()._add_subcommands(parser, **kwargs)
         parser.epilog = (
-            "two more commands: 'swirl collect ENVIRONMENT' writes transitions from an environment's engine "
-            f"({', '.join(COLLECTORS)}), 'swirl report RUN' remakes the report of a run folder"
+            "three more commands: 'swirl collect ENVIRONMENT' writes transitions from an environment's engine "
+            f"({', '.join(COLLECTORS)}), 'swirl plan' prints the memory that a run needs before it begins, 'swirl "
+            "report RUN' remakes the report of a run folder"
         )
 
 
-def collect(args: list[str]) -> None:
+def collect(args: list[str]) -> int:
     """``swirl collect ENVIRONMENT --out FOLDER ...``."""
     parser = ArgumentParser(prog="swirl collect", description="Write transitions from an environment's engine.")
     subcommands = parser.add_subcommands(dest="environment")
@@ -123,25 +126,67 @@ def collect(args: list[str]) -> None:
         subcommands.add_subcommand(name, subparser, help=(function.__doc__ or "").split("\n")[0])
     config = parser.instantiate_classes(parser.parse_args(args))
     COLLECTORS[config.environment](**config[config.environment].as_dict())
+    return 0
 
 
-def report(args: list[str]) -> None:
+class _PlanCLI(SwirlCLI):
+    """A run that is described and not begun: no trainer, no data, no weights."""
+
+    def _set_seed(self) -> None:
+        pass
+
+    def instantiate_classes(self) -> None:
+        self.settings = self.config[self.config.subcommand]
+        self.swirl: SWIRL = self.parser.instantiate_classes(self.config)[self.config.subcommand].model
+
+    def after_instantiate_classes(self) -> None:
+        pass
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        pass
+
+
+def plan(args: list[str]) -> int:
+    """``swirl plan --config F [--gpu_memory 24GiB]``, with all options of ``swirl fit``."""
+    parser = argparse.ArgumentParser(
+        prog="swirl plan",
+        description="Print the peak of memory by part, pass by pass, before anything is downloaded or allocated. Exit "
+        "code 0 where the run fits, 1 where it does not. Takes all options of swirl fit, and:",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--gpu_memory", help="of a GPU that need not be there, for example 24GiB; else this machine's")
+    own, others = parser.parse_known_args(args)
+    cli = _PlanCLI(["fit", *others])
+    settings = cli.settings
+    made = make_plan(
+        cli.swirl,
+        [*settings.trainer.warmup, *settings.trainer.iteration],
+        batch_size=settings.data.init_args.batch_size,
+        eval_batch_size=settings.data.init_args.eval_batch_size,
+        accelerator=settings.trainer.accelerator,
+        gpu_memory=own.gpu_memory,
+    )
+    print(made.page())
+    return 0 if made.fits else 1
+
+
+def report(args: list[str]) -> int:
     """``swirl report RUN``."""
     parser = ArgumentParser(prog="swirl report", description="Remake report.html from the files of a run folder.")
     parser.add_argument("run", type=Path, help="the run's folder, which holds results.json")
     print(write_report(parser.parse_args(args).run))
+    return 0
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run a command. Returns the exit code: 0 done, 1 training failed, 2 bad input."""
+    """Run a command. Returns the exit code: 0 done, 1 training failed or a plan does not fit, 2 bad input."""
     given = sys.argv[1:] if args is None else args
     _quiet()
-    commands = {"collect": collect, "report": report}
+    commands = {"collect": collect, "plan": plan, "report": report}
     try:
         if given and given[0] in commands:
-            commands[given[0]](given[1:])
-        else:
-            SwirlCLI(args)  # the shell's own stay in sys.argv, with which other processes of a run are started
+            return commands[given[0]](given[1:])
+        SwirlCLI(args)  # the shell's own stay in sys.argv, with which other processes of a run are started
     except (ValueError, MisconfigurationException) as error:
         print(f"error: {_meant_for_users(error)}", file=sys.stderr)
         return 2

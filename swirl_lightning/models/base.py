@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,10 +24,14 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from swirl_lightning.models.memory import Memory
 from swirl_lightning.models.precision import Precision, choose_dtype
 from swirl_lightning.models.quantized import prepare_quantized
+from swirl_lightning.models.shapes import config_shape, shape_of
 from swirl_lightning.models.weights import FullWeights, LoraWeights, Weights
 from swirl_lightning.types import InputError
+
+log = logging.getLogger(__name__)
 
 SMALLEST_VOCABULARY = 260  # bytes, end token, three markers
 
@@ -53,6 +58,16 @@ class BaseModel(ABC):
     @abstractmethod
     def weights(self, tokenizer: Any, names: Iterable[str]) -> Weights:
         """The weight sets ``names``, made on torch's default device or moved there later."""
+
+    @abstractmethod
+    def memory(self, device: torch.device, *, sets: int, moments: int) -> Memory:
+        """What it takes on a device, before anything is loaded.
+
+        Args:
+            device: where it would run, which need not be there.
+            sets: number of weight sets.
+            moments: bytes of the optimiser per trained weight.
+        """
 
 
 class ScratchLM(BaseModel):
@@ -113,7 +128,15 @@ class ScratchLM(BaseModel):
         )
 
     def weights(self, tokenizer: Any, names: Iterable[str]) -> Weights:  # noqa: D102
-        config = LlamaConfig(
+        with torch.device("cpu"):  # the same start on every device
+            return FullWeights(LlamaForCausalLM(self._config(tokenizer.eos_token_id)), names)
+
+    def memory(self, device: torch.device, *, sets: int, moments: int) -> Memory:  # noqa: D102
+        shape = config_shape(self._config(0))
+        return Memory(shape, bytes=4, rank=None, sets=sets, moments=moments, gpu=device.type == "cuda")
+
+    def _config(self, eos: int) -> LlamaConfig:
+        return LlamaConfig(
             vocab_size=self.vocab_size,
             hidden_size=self.hidden_size,
             intermediate_size=self.hidden_size * 11 // 4,
@@ -122,10 +145,8 @@ class ScratchLM(BaseModel):
             max_position_embeddings=self.max_positions,
             tie_word_embeddings=True,
             bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id,
+            eos_token_id=eos,
         )
-        with torch.device("cpu"):  # the same start on every device
-            return FullWeights(LlamaForCausalLM(config), names)
 
 
 class PretrainedLM(BaseModel):
@@ -169,7 +190,9 @@ class PretrainedLM(BaseModel):
 
     def weights(self, tokenizer: Any, names: Iterable[str]) -> Weights:  # noqa: D102
         device = torch.get_default_device()
-        dtype = choose_dtype(self.dtype, device)
+        dtype, why = choose_dtype(self.dtype, device)
+        scored = "; rewards are scored in float32" if dtype != torch.float32 else ""
+        log.info("base: %s (%s)%s", str(dtype).removeprefix("torch."), why, scored)
         options: dict[str, Any] = {"dtype": dtype}
         if self.quantize != "none":
             options["device_map"] = {"": device}  # quantised where it stays
@@ -184,6 +207,20 @@ class PretrainedLM(BaseModel):
         prepare_quantized(model)
         lora = LoraConfig(r=self.lora_rank, lora_alpha=self.lora_alpha, target_modules="all-linear", lora_dropout=0.0)
         return LoraWeights(model, names, lora, getattr(torch, self.adapter_dtype), self.gradient_checkpointing)
+
+    def memory(self, device: torch.device, *, sets: int, moments: int) -> Memory:  # noqa: D102
+        on_gpu = device.type == "cuda"  # which need not be there
+        return Memory(
+            shape_of(self.name),
+            bytes=2 if on_gpu and self.dtype == "auto" else choose_dtype(self.dtype, device)[0].itemsize,
+            quantize=self.quantize,
+            rank=self.lora_rank,
+            adapter_bytes=getattr(torch, self.adapter_dtype).itemsize,
+            sets=sets,
+            moments=moments,
+            checkpointing=self.gradient_checkpointing,
+            gpu=on_gpu,
+        )
 
     def _load(self, auto_class: Any, **options: Any) -> Any:
         folder = Path(self.name)

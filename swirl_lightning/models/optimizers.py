@@ -11,6 +11,8 @@ from torch import nn
 from swirl_lightning.types import InputError
 
 OptimizerName = Literal["adamw", "adamw_8bit", "paged_adamw_8bit"]
+MOMENTS: dict[OptimizerName, int] = {"adamw": 8, "adamw_8bit": 2, "paged_adamw_8bit": 2}
+"""Bytes of both moments of a weight."""
 
 
 def make_optimizer(

@@ -8,7 +8,7 @@ import torch
 
 from swirl_lightning import __version__
 from swirl_lightning.codecs import Layout, StateForm, TextCodec, indent
-from swirl_lightning.models import BaseModel, Policy, Weights
+from swirl_lightning.models import BaseModel, MicroBatchSizes, Policy, Weights
 from swirl_lightning.models.choice import EngineName, choose_engine
 from swirl_lightning.models.optimizers import OptimizerName, make_optimizer
 from swirl_lightning.modules.checkpoint import read_checkpoint
@@ -17,6 +17,7 @@ from swirl_lightning.modules.fwm import ForwardWorldModel
 from swirl_lightning.modules.grpo_mixin import GRPOMixin
 from swirl_lightning.modules.idm import InverseDynamicsModel
 from swirl_lightning.modules.phases import PhaseSteps
+from swirl_lightning.modules.planning import micro_batch_sizes
 from swirl_lightning.modules.random_state import get_random_state, set_random_state
 from swirl_lightning.rewards import LikelihoodReward, Reward
 from swirl_lightning.types import InputError, Transition
@@ -38,6 +39,8 @@ class SWIRL(PhaseSteps):
         max_tokens: longest prompt and completion together; longer transitions are refused, never cut.
         engine: ``auto`` passes what several texts share through the model once, where the model allows it; ``plain``
             passes every text by itself, for checking.
+        micro_batch: rows (completions) that pass through the model together; ``auto``: as many as the device's free
+            memory holds, by the plan that ``swirl plan`` prints.
         shared_weights: one weight set for both roles (theta = phi): less memory, less stable.
         latent: the action of a VIM prompt: a ``sample`` from the current IDM, or its ``greedy`` choice.
         bootstrap: weight of a supervised loss on (x, that action) -> true y beside GRPO in the VIM phase.
@@ -61,6 +64,7 @@ class SWIRL(PhaseSteps):
         state_form: StateForm = "delta",
         max_tokens: int = 1024,
         engine: EngineName = "auto",
+        micro_batch: int | Literal["auto"] = "auto",
         shared_weights: bool = False,
         latent: Literal["sample", "greedy"] = "sample",
         bootstrap: float = 0.0,
@@ -82,6 +86,9 @@ class SWIRL(PhaseSteps):
         self.state_form: StateForm = state_form
         self.max_tokens = max_tokens
         self.engine: EngineName = engine
+        if micro_batch != "auto" and micro_batch < 1:
+            raise InputError(f"model.micro_batch: found {micro_batch}, expected auto, or at least 1")
+        self.micro_batch: int | Literal["auto"] = micro_batch
         self.shared_weights = shared_weights
         self.latent = latent
         self.bootstrap = bootstrap
@@ -107,16 +114,18 @@ class SWIRL(PhaseSteps):
             corpus = map(indent, self.trainer.datamodule.corpus())  # type: ignore[attr-defined]
             self._set_tokenizer(self.base.tokenizer(corpus, self.layout.markers))
         own = ("shared", "shared") if self.shared_weights else ("fwm", "idm")
+        sizes = micro_batch_sizes(self, self.trainer, fitting=stage == "fit")
         with self.trainer.strategy.root_device:
             self.weights: Weights = self.base.weights(self.codec.tokenizer, dict.fromkeys((*own, REFERENCE)))
         if start:
             self.weights.load_tensors(start["state_dict"])
         roles: tuple[GRPOMixin, GRPOMixin] = (self.fwm, self.idm)
         engine = choose_engine(self.weights.activate(own[0]), self.max_tokens, self.engine)
+        eos = self.codec.prompts.eos
         for role, name in zip(roles, own, strict=True):
-            role.policy = Policy(self.weights, name, self.codec.prompts.eos, engine)
-            role.reference = Policy(self.weights, REFERENCE, self.codec.prompts.eos, engine)
-        base = Policy(self.weights, "", self.codec.prompts.eos, engine) if self.weights.has_base else None
+            role.policy = Policy(self.weights, name, eos, engine, sizes)
+            role.reference = Policy(self.weights, REFERENCE, eos, engine, sizes)
+        base = Policy(self.weights, "", eos, engine, sizes) if self.weights.has_base else None
         self.evaluations = torch.nn.ModuleDict({name: Evaluation(base) for name in ("test", "validation")})
 
     def _set_tokenizer(self, tokenizer: Any) -> None:
@@ -200,15 +209,23 @@ class SWIRL(PhaseSteps):
         checkpoint["swirl"] = {
             "version": __version__,
             "random_state": get_random_state(),
+            "micro_batch": tuple(self.fwm.policy.sizes),
             "tokenizer": self.codec.tokenizer.backend_tokenizer.to_str() if self.base.trains_tokenizer else None,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the tokenizer now, and the random states when training starts."""
+        """Take tokenizer and micro-batches now, and the random states when training starts.
+
+        ``auto`` depends on the memory that is free; a resumed run keeps to what it began with, for sums taken in
+        another order differ in their last bits.
+        """
         if "swirl" not in checkpoint:
             raise InputError("checkpoint: not written by swirl-lightning (it has no 'swirl' entry)")
         saved = checkpoint["swirl"]
         self._random_state = saved["random_state"]
+        if self.micro_batch == "auto":
+            for role in (self.fwm, self.idm):
+                role.policy.sizes = role.reference.sizes = MicroBatchSizes(*saved["micro_batch"])
         if self.base.trains_tokenizer:
             self._set_tokenizer(self.base.restore_tokenizer(saved["tokenizer"]))
 
