@@ -207,10 +207,16 @@ def _meant_for_users(error: BaseException) -> BaseException:
 
 
 def _quiet() -> None:
-    """Leave out what a user can do nothing about."""
+    """Leave out what a user can do nothing about, and show what the engine decides."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # its CPU kernels have a fallback
+    own = logging.getLogger("swirl_lightning")
+    own.setLevel(logging.INFO)
+    if not own.handlers:
+        own.addHandler(logging.StreamHandler())
+        own.handlers[0].setFormatter(logging.Formatter("%(message)s"))
     for message in (
         ".*does not have many workers.*",
         ".*in eval mode at the start of training.*",

@@ -11,7 +11,7 @@ from swirl_lightning.models.continuation import Continuation, SharedPrompts
 from swirl_lightning.models.plain import PlainTexts
 
 EngineName = Literal["auto", "plain"]
-log = logging.getLogger("swirl_lightning")
+log = logging.getLogger(__name__)
 
 PROBE_PROMPT = (3, 7, 5, 2)
 PROBE_ROWS = ((4, 6, 1), (4, 8), (5, 3, 6))

@@ -121,7 +121,14 @@ def plant(
     sees_BSS = _ancestors(parent_BS, depth_BS)
     prompt_of_B = torch.tensor([lane.prompt for lane in lanes])
     return Forest(
-        *(x.to(device) for x in (prompt_of_B, ids_BS, depth_BS, sees_BSS, mask_BS, lane_M, node_M, target_M)),
+        prompt_of=prompt_of_B.to(device),
+        ids=ids_BS.to(device),
+        depth=depth_BS.to(device),
+        sees=sees_BSS.to(device),
+        mask=mask_BS.to(device),
+        lane=lane_M.to(device),
+        node=node_M.to(device),
+        targets=target_M.to(device),
         scored=(scored_n.to(device), scored_t.to(device)),
         prediction_of=prediction_of.to(device),
     )

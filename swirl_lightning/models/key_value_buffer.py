@@ -9,18 +9,18 @@ from transformers.cache_utils import DynamicLayer
 
 
 class BufferLayer(DynamicLayer):
-    """One layer's cache; its memory doubles when it is full. For passes without gradient."""
+    """One layer's cache; its memory grows by half when it is full. For passes without gradient."""
 
+    keys: Tensor
+    values: Tensor
     _buffers: tuple[Tensor, Tensor] | None = None
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Append along the token dimension and return all. [B, heads, tokens, head size]"""
-        assert self.keys is not None
         begin, end = self.keys.shape[2], self.keys.shape[2] + key_states.shape[2]
         if self._buffers is None or end > self._buffers[0].shape[2]:
             room = max(end, begin + begin // 2)
-            self._buffers = tuple(_with_room(x, room) for x in (self.keys, self.values))  # type: ignore[assignment]
-        assert self._buffers is not None
+            self._buffers = _with_room(self.keys, room), _with_room(self.values, room)
         for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
             buffer[:, :, begin:end] = states
         self.keys, self.values = (buffer[:, :, :end] for buffer in self._buffers)

@@ -11,7 +11,7 @@ import torch
 from swirl_lightning.types import Ids
 
 T = TypeVar("T")
-log = logging.getLogger("swirl_lightning")
+log = logging.getLogger(__name__)
 
 
 class MicroBatchSizes(NamedTuple):

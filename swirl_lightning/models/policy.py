@@ -97,10 +97,9 @@ class Policy:
         Returns:
             Scores whose column t is the t-th scored token of the row.
         """
-        options = {"temperature": temperature, "entropy": entropy}
 
         def work(piece: Sequence[int], opened: Continuation, of: Sequence[int]) -> tuple[Sequence[int], Scores]:
-            return piece, _score(opened, of, piece, rows, scored, support, **options)
+            return piece, _score(opened, of, piece, rows, scored, support, temperature, entropy)
 
         size = None if torch.is_grad_enabled() else self.sizes.scoring
         return _joined(self._run(prompts, prompt_of_N.tolist(), size, work), len(rows), max(scored))
@@ -134,10 +133,9 @@ class Policy:
         Returns:
             What ``loss`` gave beside the loss, for each micro-batch.
         """
-        options = {"temperature": temperature, "entropy": entropy}
 
         def work(piece: Sequence[int], opened: Continuation, of: Sequence[int]) -> R:
-            scores = _score(opened, of, piece, rows, scored, support, **options)
+            scores = _score(opened, of, piece, rows, scored, support, temperature, entropy)
             value, result = loss(torch.tensor(piece, device=scores.logp.device), scores)
             backward(value)
             return result
@@ -179,7 +177,7 @@ class Policy:
 
 def _score(
     opened: Continuation, prompt_of_n: Sequence[int], piece: Sequence[int], rows: Sequence[Ids], scored: Sequence[int],
-    support: Tensor | None, *, temperature: float, entropy: bool,
+    support: Tensor | None, temperature: float, entropy: bool,
 ) -> Scores:  # fmt: skip
     """Scores of the rows of one piece."""
     return opened.score(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -11,16 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-log = logging.getLogger(__name__)
-
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 HALF = (torch.bfloat16, torch.float16)
 CPU_BFLOAT16 = ("amx_bf16", "avx512_bf16", "sve_bf16", "bf16")
 """Instruction sets that multiply bfloat16, by torch's names; without one of them it is slower than float32."""
 
 
-def choose_dtype(wanted: Precision, device: torch.device) -> torch.dtype:
-    """The dtype that a base computes in; what ``auto`` comes to is logged.
+def choose_dtype(wanted: Precision, device: torch.device) -> tuple[torch.dtype, str]:
+    """The dtype that a base computes in, and why.
 
     Args:
         wanted: a dtype by name, or ``auto``: bfloat16 where the device has it, else float16 on a GPU and float32 on
@@ -28,17 +25,16 @@ def choose_dtype(wanted: Precision, device: torch.device) -> torch.dtype:
         device: where the base will be.
     """
     if wanted != "auto":
-        return getattr(torch, wanted)
+        return getattr(torch, wanted), "as model.base.dtype says"
     if device.type == "cuda":
         has = torch.cuda.is_bf16_supported(including_emulation=False)
-        dtype, why = (torch.bfloat16, "has") if has else (torch.float16, "lacks")
-        log.info("base: %s (%s %s bfloat16)", dtype, torch.cuda.get_device_name(device), why)
-        return dtype
+        dtype, verb = (torch.bfloat16, "has") if has else (torch.float16, "lacks")
+        return dtype, f"{torch.cuda.get_device_name(device)} {verb} bfloat16"
     capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # older ones cannot tell
     found = [name for name in CPU_BFLOAT16 if capabilities.get(name)] if device.type == "cpu" else []
-    dtype = torch.bfloat16 if found else torch.float32
-    log.info("base: %s (the processor %s)", dtype, f"has {found[0]}" if found else "has no bfloat16 instructions")
-    return dtype
+    if found:
+        return torch.bfloat16, f"the processor has {found[0]}"
+    return torch.float32, "the processor has no bfloat16 instructions"
 
 
 class AdapterLinear(nn.Linear):

@@ -87,6 +87,16 @@ def test_adapters_alone_are_saved(fit):
     assert all("lora_" in key for key in saved)
 
 
+def test_micro_batches_of_a_resumed_run_are_those_it_began_with(fit, ready_swirl):
+    """``auto`` takes what is free, which may differ; an explicit number is the user's to change."""
+    trainer = fit(PhaseCheckpoint(), micro_batch=3)
+    saved = torch.load(PhaseCheckpoint.path(trainer), weights_only=True)
+    for chosen, expected in (("auto", 3), (5, 5)):
+        model, _ = ready_swirl(micro_batch=chosen)
+        model.on_load_checkpoint(saved)
+        assert {tuple(p.sizes) for r in (model.fwm, model.idm) for p in (r.policy, r.reference)} == {(expected,) * 3}
+
+
 def test_callbacks_need_this_trainer_and_module(toy_trainer, toy_swirl):
     with pytest.raises(TypeError, match="SWIRL module under a SwirlTrainer, got SWIRL under Trainer"):
         running(L.Trainer(logger=False, accelerator="cpu"), toy_swirl())
