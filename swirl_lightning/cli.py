@@ -214,9 +214,7 @@ def _quiet() -> None:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # its CPU kernels have a fallback
     own = logging.getLogger("swirl_lightning")
     own.setLevel(logging.INFO)
-    if not own.handlers:
-        own.addHandler(logging.StreamHandler())
-        own.handlers[0].setFormatter(logging.Formatter("%(message)s"))
+    own.handlers = [logging.StreamHandler()]  # on the standard error of this moment
     for message in (
         ".*does not have many workers.*",
         ".*in eval mode at the start of training.*",

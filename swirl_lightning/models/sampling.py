@@ -85,7 +85,8 @@ def draw(logp_SV: Tensor, uniform_S: Tensor) -> Tensor:
     end_S1 = cdf_SV[:, -1:]
     # rounding must not push the target to the end, past the last possible token
     target_S1 = torch.minimum(uniform_S[:, None] * end_S1, torch.nextafter(end_S1, torch.zeros_like(end_S1)))
-    return torch.searchsorted(cdf_SV, target_S1, right=True)[:, 0]
+    index_S = torch.searchsorted(cdf_SV, target_S1, right=True)[:, 0]
+    return index_S.clamp(max=logp_SV.shape[1] - 1)  # of a distribution that is not a number, any token
 
 
 def choose(logp_SV: Tensor, uniform_S: Tensor, sampling: Sampling) -> Tensor:
