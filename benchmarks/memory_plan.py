@@ -221,11 +221,16 @@ def main() -> None:
         errors = {name: f"{value['error']:+.1%}" for name, value in cases[-1]["passes"].items()}
         peak_bytes = max(value["measured"] for value in cases[-1]["passes"].values())
         print(CASES[index], f"{peak_bytes / 2**30:.2f} GiB", errors, flush=True)
-    if options.out:
-        command = shlex.join(["python", *sys.argv]).replace(options.model, Path(options.model).name)
-        versions = {package: version(package) for package in PACKAGES} | {"python": platform.python_version()}
-        record = {"command": command, "versions": versions, "machine": machine(), "cases": cases}
-        options.out.write_text(json.dumps(record, indent=1) + "\n")
+        if options.out:
+            write(options, cases)
+
+
+def write(options: argparse.Namespace, cases: list[dict[str, Any]]) -> None:
+    """What was measured so far, and with what."""
+    command = shlex.join(["python", *sys.argv]).replace(options.model, Path(options.model).name)
+    versions = {package: version(package) for package in PACKAGES} | {"python": platform.python_version()}
+    record = {"command": command, "versions": versions, "machine": machine(), "cases": cases}
+    options.out.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":
