@@ -29,7 +29,7 @@ class Forest(NamedTuple):
         prompt_of: prompt that each lane continues. [B]
         ids: tokens of the nodes, padded on the right. [B, S]
         depth: tokens between the prompt and the node. [B, S]
-        sees: True where a node sees another one: its ancestors and itself. [B, S, S]
+        parent: the node before each one, -1 for the prompt. [B, S]
         mask: True on nodes. [B, S]
         lane: lane of the node that makes each prediction. [M]
         node: that node, -1 for the prompt's last token. [M]
@@ -41,13 +41,27 @@ class Forest(NamedTuple):
     prompt_of: Tensor
     ids: Tensor
     depth: Tensor
-    sees: Tensor
+    parent: Tensor
     mask: Tensor
     lane: Tensor
     node: Tensor
     targets: Tensor
     scored: tuple[Tensor, Tensor]
     prediction_of: Tensor
+
+    @property
+    def straight(self) -> bool:
+        """Whether every lane is a single text."""
+        return bool((self.depth == torch.arange(self.depth.shape[1], device=self.depth.device))[self.mask].all())
+
+    def sight(self) -> Tensor:
+        """True where a node sees another one: itself and all above it. [B, S, S]"""
+        lanes, width = self.parent.shape
+        sees_BSS = torch.eye(width, dtype=torch.bool, device=self.ids.device).expand(lanes, width, width).clone()
+        for depth in range(1, int(self.depth.max()) + 1 if width else 0):
+            b, s = (self.depth == depth).nonzero(as_tuple=True)
+            sees_BSS[b, s] |= sees_BSS[b, self.parent[b, s]]
+        return sees_BSS
 
 
 @dataclass(slots=True)
@@ -118,13 +132,12 @@ def plant(
         mask_BS[b, :size] = True
     lane_M, node_M, target_M = torch.tensor(list(predictions)).T
     scored_n, scored_t = torch.tensor(first).T
-    sees_BSS = _ancestors(parent_BS, depth_BS)
     prompt_of_B = torch.tensor([lane.prompt for lane in lanes])
     return Forest(
         prompt_of=prompt_of_B.to(device),
         ids=ids_BS.to(device),
         depth=depth_BS.to(device),
-        sees=sees_BSS.to(device),
+        parent=parent_BS.to(device),
         mask=mask_BS.to(device),
         lane=lane_M.to(device),
         node=node_M.to(device),
@@ -140,13 +153,3 @@ def _groups(prompt_of_N: Sequence[int], rows: Sequence[Ids]) -> list[tuple[int, 
     for n, p in enumerate(prompt_of_N):
         groups.setdefault(p, []).append(n)
     return [(p, sorted(group, key=rows.__getitem__)) for p, group in sorted(groups.items())]
-
-
-def _ancestors(parent_BS: Tensor, depth_BS: Tensor) -> Tensor:
-    """True where a node sees another one: itself and all above it. [B, S, S]"""
-    lanes, width = parent_BS.shape
-    sees_BSS = torch.eye(width, dtype=torch.bool).expand(lanes, width, width).clone()
-    for depth in range(1, int(depth_BS.max()) + 1 if width else 0):
-        b, s = (depth_BS == depth).nonzero(as_tuple=True)
-        sees_BSS[b, s] |= sees_BSS[b, parent_BS[b, s]]
-    return sees_BSS

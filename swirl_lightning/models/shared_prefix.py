@@ -99,7 +99,7 @@ def extend(model: Any, prefix: Prefix, forest: Forest) -> Tensor:
     one_to_one = forest.prompt_of.tolist() == list(range(len(prefix.mask)))
     mask_BL = prefix.mask[forest.prompt_of]
     width = forest.ids.shape[1]
-    allowed_BSW = torch.cat([mask_BL[:, None].expand(-1, width, -1), forest.sees], dim=2)
+    allowed_BSW = torch.cat([mask_BL[:, None].expand(-1, width, -1), forest.sight()], dim=2)
     output = model.base_model(
         input_ids=forest.ids,
         attention_mask=attention_mask(model, allowed_BSW),
@@ -128,8 +128,7 @@ def packed(model: Any, prompts: Sequence[Ids], forest: Forest) -> Tensor:
     length_B = torch.tensor([len(prompts[p]) for p in lanes], device=model.device)
     position_BW = torch.arange(ids_BW.shape[1], device=model.device).expand(len(lanes), -1).clone()
     node_BW = mask_BW & (position_BW >= length_B[:, None])
-    straight = bool((forest.depth == torch.arange(forest.ids.shape[1], device=model.device))[forest.mask].all())
-    if straight:
+    if forest.straight:
         attention = None if mask_BW.all() else mask_BW.long()
     else:
         position_BW[node_BW] = (length_B[:, None] + forest.depth)[forest.mask]
@@ -146,7 +145,8 @@ def _packed_sight(forest: Forest, length_B: Tensor, mask_BW: Tensor) -> Tensor:
     place_W = torch.arange(width, device=mask_BW.device)
     prompt_BW = place_W < length_B[:, None]
     sight_BWW = (place_W[:, None] >= place_W) & prompt_BW[:, None]  # causal, and seen by every node
+    sees_BSS = forest.sight()
     for b, length in enumerate(length_B.tolist()):
-        size = min(forest.sees.shape[1], width - length)
-        sight_BWW[b, length : length + size, length : length + size] = forest.sees[b, :size, :size]
+        size = min(sees_BSS.shape[1], width - length)
+        sight_BWW[b, length : length + size, length : length + size] = sees_BSS[b, :size, :size]
     return sight_BWW
