@@ -85,6 +85,12 @@ class _Lane:
             nodes.append(self.children[key])
         return nodes
 
+    def alone(self, row: Ids) -> list[int]:
+        """The same for the only row, which shares nothing."""
+        size = len(row) - 1
+        self.tokens, self.parents, self.depths = list(row[:-1]), list(range(-1, size - 1)), list(range(size))
+        return list(range(-1, size))
+
 
 def plant(
     prompts: Sequence[Ids], prompt_of_N: Sequence[int], rows: Sequence[Ids], scored: Sequence[int], *,
@@ -113,7 +119,7 @@ def plant(
         for n in group:
             if lanes[-1].tokens and len(lanes[-1].tokens) + len(rows[n]) - 1 > max(capacity, longest):
                 lanes.append(_Lane(p))
-            path = lanes[-1].path(rows[n])
+            path = lanes[-1].alone(rows[n]) if len(group) == 1 else lanes[-1].path(rows[n])
             start = len(rows[n]) - scored[n]
             for t in range(scored[n]):
                 key = (len(lanes) - 1, path[start + t], rows[n][start + t])
