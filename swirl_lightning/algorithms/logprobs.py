@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 # Of a tile at most: 8 MB of float32, which a CPU's cache holds and which keeps a GPU busy.
-TOKENS, COLUMNS = 512, 4096
+TOKENS, COLUMNS = 1024, 2048
 
 
 def token_logprobs(
