@@ -30,7 +30,7 @@ def textworld_works(model: str, folder: Path) -> list[Work]:
     """
     config = yaml.safe_load(CONFIG.read_text())
     tokenizer = PretrainedLM(model).tokenizer((), ())
-    codec = TextCodec(tokenizer, Layout(), config["model"]["state_form"], config["model"]["max_tokens"])
+    codec = TextCodec(tokenizer, {"": Layout()}, config["model"]["state_form"], config["model"]["max_tokens"])
     data = TextWorldDataModule()
     data.setup()
     rng = random.Random(0)
@@ -56,7 +56,7 @@ def textworld_works(model: str, folder: Path) -> list[Work]:
                 rewards=random_rewards(completions, rng),
                 group_size=options["group_size"],
                 max_tokens=options["max_new_tokens"],
-                eos=codec.prompts.eos,
+                eos=codec.eos,
                 beta=options["beta"],
                 micro_batch=trl_rows(size * options["group_size"], longest + options["max_new_tokens"]),
             )
@@ -75,14 +75,14 @@ def warm_up(model: str, folder: Path) -> Path:
 
 def vim_group(codec: TextCodec, transition: Transition) -> Group:
     """The FWM writes y, the IDM scores the action."""
-    code, layout = codec.encode(transition), codec.prompts
+    code, layout = codec.encode(transition), codec.prompts()
     z: Any = code.z
     head = layout.start + code.x + layout.next_state
-    return Group(layout.forward(code.x, z), head, layout.action, (*z, layout.eos))
+    return Group(layout.forward(code.x, z), head, layout.action, (*z, codec.eos))
 
 
 def elbo_group(codec: TextCodec, transition: Transition) -> Group:
     """The IDM names z, the FWM scores the next state."""
-    code, layout = codec.encode(transition), codec.prompts
+    code, layout = codec.encode(transition), codec.prompts()
     head = layout.start + code.x + layout.action
-    return Group(layout.inverse(code.x, code.y), head, layout.next_state, (*code.y, layout.eos))
+    return Group(layout.inverse(code.x, code.y), head, layout.next_state, (*code.y, codec.eos))

@@ -16,9 +16,8 @@ import torch
 
 from swirl_lightning import __version__
 from swirl_lightning.callbacks.freeze import running
-from swirl_lightning.modules.evaluation import Prediction
 from swirl_lightning.report import gain_table, write_report
-from swirl_lightning.types import Transition
+from swirl_lightning.types import Prediction, Transition
 
 
 class RunRecorder(L.Callback):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,22 +22,24 @@ class InputError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One step of an episode: state x, next state y and, where it is known, the action z between them."""
+    """One step of an episode: state x, next state y and, where it is known, the action z between them.
+
+    ``environment`` names the kind of world it is from: its prompts, its metrics. A data module sets it.
+    """
 
     episode: str
     step: int
     state: str
     next_state: str
     action: str | None = None
+    environment: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """A transition as token ids. ``y`` is what the FWM writes: the whole next state, or the edit that makes it."""
+class Prediction(NamedTuple):
+    """What both roles say of one transition: the IDM of (x, y), the FWM of (x, z); None is no valid state."""
 
-    x: Ids
-    y: Ids
-    z: Ids | None
+    action: str
+    next_state: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +50,11 @@ class PromptPair:
         start: ids before x.
         action: ids between what stands before z and z.
         next_state: ids between what stands before y and y.
-        eos: the id that ends a completion.
     """
 
     start: Ids
     action: Ids
     next_state: Ids
-    eos: int
 
     def forward(self, x: Ids, z: Ids) -> Ids:
         """The FWM's prompt, completed by y."""
@@ -67,6 +67,23 @@ class PromptPair:
     def prior(self, x: Ids) -> Ids:
         """The prompt of the state-only prior P(z | x), completed by z."""
         return self.start + x + self.action
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A transition as token ids.
+
+    Args:
+        x: the state.
+        y: what the FWM writes: the whole next state, or the edit that makes it.
+        z: the action; None where it is not known.
+        prompts: how they are laid out.
+    """
+
+    x: Ids
+    y: Ids
+    z: Ids | None
+    prompts: PromptPair
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (
-    "types", "algorithms", "codecs", "models", "environments", "rewards", "metrics", "modules", "loops", "plan",
-    "report", "callbacks", "trainer", "cli", "__main__",
+    "types", "algorithms", "codecs", "models", "metrics", "environments", "rewards", "modules", "loops", "plan",
+    "report", "callbacks", "trainer", "inference", "cli", "__main__",
 )  # fmt: skip
 PACKAGE = sorted((ROOT / "swirl_lightning").glob("**/*.py")) + sorted((ROOT / "callbacks").glob("**/*.py"))
 FILES = {str(path.relative_to(ROOT)): path for path in PACKAGE}

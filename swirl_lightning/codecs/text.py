@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -48,20 +48,22 @@ class TextCodec:
 
     Args:
         tokenizer: a Hugging Face tokenizer.
-        layout: the words around the parts.
+        layouts: the words around the parts, by environment; the entry ``""`` is for all others.
         state_form: what the FWM writes: ``full``, the whole next state, or ``delta``, a lossless edit of the state.
         max_tokens: longest prompt and completion together; a longer transition is refused.
     """
 
-    def __init__(self, tokenizer: Any, layout: Layout, state_form: StateForm, max_tokens: int) -> None:
+    def __init__(self, tokenizer: Any, layouts: Mapping[str, Layout], state_form: StateForm, max_tokens: int) -> None:
         self.tokenizer = tokenizer
         self.state_form = state_form
         self.max_tokens = max_tokens
         self._cache: dict[Transition, Encoded] = {}
-        start, action, next_state = (tuple(tokenizer.encode(m, add_special_tokens=False)) for m in layout.markers)
-        if tokenizer.bos_token_id is not None and tokenizer.encode("a")[0] == tokenizer.bos_token_id:
-            start = (tokenizer.bos_token_id, *start)
-        self.prompts = PromptPair(start=start, action=action, next_state=next_state, eos=tokenizer.eos_token_id)
+        self.eos: int = tokenizer.eos_token_id
+        self._prompts = {name: self._lay_out(layout) for name, layout in layouts.items()}
+
+    def prompts(self, environment: str = "") -> PromptPair:
+        """How an environment's transitions are laid out."""
+        return self._prompts.get(environment) or self._prompts[""]
 
     def encode(self, transition: Transition) -> Encoded:
         """The transition's ids; computed on the first call.
@@ -92,19 +94,25 @@ class TextCodec:
         ys = self._ids([self._target(t) for t in transitions], transitions)
         # an empty action stands in for one that is not there
         zs = self._ids(["" if t.action is None else " " + t.action for t in transitions], transitions)
-        layout = self.prompts
-        around = len(layout.start) + len(layout.action) + len(layout.next_state) + 1
+        codes = []
         for t, x, y, z in zip(transitions, xs, ys, zs, strict=True):
+            prompts = self.prompts(t.environment)
+            around = len(prompts.start) + len(prompts.action) + len(prompts.next_state) + 1
             if (length := around + len(x) + len(y) + len(z)) > self.max_tokens:
                 raise InputError(
                     f"episode {t.episode!r} step {t.step}: {length} tokens in all (state {len(x)}, action {len(z)}, "
                     f"next state {len(y)}), expected at most {self.max_tokens}; states are never cut: raise "
                     "model.max_tokens, or leave the row out of the data"
                 )
-        return [
-            Encoded(x=x, y=y, z=None if t.action is None else z)
-            for t, x, y, z in zip(transitions, xs, ys, zs, strict=True)
-        ]
+            codes.append(Encoded(x=x, y=y, z=None if t.action is None else z, prompts=prompts))
+        return codes
+
+    def _lay_out(self, layout: Layout) -> PromptPair:
+        encode, bos = self.tokenizer.encode, self.tokenizer.bos_token_id
+        start, action, next_state = (tuple(encode(m, add_special_tokens=False)) for m in layout.markers)
+        if bos is not None and encode("a")[0] == bos:
+            start = (bos, *start)
+        return PromptPair(start=start, action=action, next_state=next_state)
 
     def _target(self, t: Transition) -> str:
         return encode_delta(t.state, t.next_state) if self.state_form == "delta" else indent(t.next_state)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import lightning as L
 
+from swirl_lightning.codecs import Layout
 from swirl_lightning.environments.loaders import EvalLoader, PhaseLoader
 from swirl_lightning.environments.rows import drop_actions
 from swirl_lightning.environments.splits import Split, kind, take_turns
+from swirl_lightning.metrics import PredictionMetric
 from swirl_lightning.types import InputError, Phase, Stage, Transition
 
 POOLS: dict[Phase, tuple[Split, ...]] = {
@@ -27,8 +29,9 @@ ANCHORED: tuple[Phase, ...] = ("bootstrap", "vim", "elbo")
 class TransitionDataModule(L.LightningDataModule, ABC):
     """Transitions in four splits, and the loaders of each phase.
 
-    An environment extends it with one method, ``load``. After ``setup`` the attributes ``labelled``, ``state_only``,
-    ``validation`` and ``test`` hold lists of transitions; those of ``state_only`` never have an action.
+    An environment extends it with one method, ``load``, and may give its transitions a name (``environment``), words
+    around them (``layout``) and more metrics (``metrics``). After ``setup`` the attributes ``labelled``,
+    ``state_only``, ``validation`` and ``test`` hold lists of transitions; those of ``state_only`` never have an action.
 
     Args:
         batch_size: transitions per update and rank, where the stage does not say otherwise.
@@ -39,6 +42,9 @@ class TransitionDataModule(L.LightningDataModule, ABC):
         eval_limit: evaluate on at most so many transitions of a split, spread over its episodes; always the same ones.
         seed: of the chosen labels, the order of the batches and, where the data comes unsplit, the splits.
     """
+
+    environment = ""
+    layout = Layout()
 
     def __init__(
         self,
@@ -69,6 +75,14 @@ class TransitionDataModule(L.LightningDataModule, ABC):
     def load(self, split: Split) -> list[Transition]:
         """All transitions of a split. Those of ``state_only`` need no action; all others must have one."""
 
+    def metrics(self) -> dict[str, PredictionMetric]:
+        """Metrics that this environment adds, by names that begin with their role: ``fwm_...``, ``idm_...``."""
+        return {}
+
+    def parts(self) -> Mapping[str, TransitionDataModule]:
+        """The environments in this data, by name."""
+        return {self.environment: self}
+
     def setup(self, stage: str = "fit") -> None:
         """Load the four splits, once.
 
@@ -78,7 +92,7 @@ class TransitionDataModule(L.LightningDataModule, ABC):
         if self.labelled:
             return
         # The door: past this line no action of the state-only half exists.
-        self.state_only = drop_actions(self.load("state_only"), "data")
+        self.state_only = drop_actions(self._load("state_only"), "data")
         self.validation = self._limit(self._with_actions("validation"))
         self.test = self._limit(self._with_actions("test"))
         self.labelled = self._choose(self._with_actions("labelled"))
@@ -138,8 +152,11 @@ class TransitionDataModule(L.LightningDataModule, ABC):
     def _eval_loader(self, transitions: list[Transition]) -> EvalLoader:
         return EvalLoader(transitions, self.eval_batch_size, self._trainer.global_rank, self._trainer.world_size)
 
+    def _load(self, split: Split) -> list[Transition]:
+        return [replace(t, environment=self.environment) if self.environment else t for t in self.load(split)]
+
     def _with_actions(self, split: Split) -> list[Transition]:
-        transitions = self.load(split)
+        transitions = self._load(split)
         for t in transitions:
             if t.action is None or not t.action.strip():
                 raise InputError(

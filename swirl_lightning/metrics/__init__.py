@@ -1,7 +1,8 @@
 """Metrics of the two models on held-out transitions, right across processes."""
 
+from swirl_lightning.metrics.base import PredictionMetric
 from swirl_lightning.metrics.likelihood import MeanLogProb
 from swirl_lightning.metrics.text import DeltaF1, ExactMatch, TokenF1
 from swirl_lightning.metrics.unique import UniqueShare
 
-__all__ = ["DeltaF1", "ExactMatch", "MeanLogProb", "TokenF1", "UniqueShare"]
+__all__ = ["DeltaF1", "ExactMatch", "MeanLogProb", "PredictionMetric", "TokenF1", "UniqueShare"]

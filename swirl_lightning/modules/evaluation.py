@@ -2,40 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchmetrics import Metric
 
-from swirl_lightning.metrics import DeltaF1, ExactMatch, MeanLogProb, TokenF1, UniqueShare
+from swirl_lightning.metrics import DeltaF1, ExactMatch, MeanLogProb, PredictionMetric, TokenF1, UniqueShare
 from swirl_lightning.models import Policy
 from swirl_lightning.modules.grpo_mixin import target_logprobs
-from swirl_lightning.types import InputError, Transition
+from swirl_lightning.types import InputError, Prediction, Transition
 
 if TYPE_CHECKING:
     from swirl_lightning.modules.swirl import SWIRL
 
 
-class Prediction(NamedTuple):
-    """What both roles say of one transition: the IDM of (x, y), the FWM of (x, z)."""
+@dataclass(frozen=True)
+class Answers:
+    """What both roles say of N labelled transitions, and the log-probs of the truth with their masks, each [N, T].
 
-    action: str
-    next_state: str | None
-
-
-class Evaluation(nn.Module):
-    """Accumulates the metrics of one split.
-
-    Args:
-        base: a model that no phase trains, whose log-prob of the IDM's actions shows a drift into strings that only
-            the FWM likes; None where there is no such model.
+    ``base_logp`` is of the IDM's actions under a model that no phase trains.
     """
 
-    def __init__(self, base: Policy | None = None) -> None:
+    transitions: Sequence[Transition]
+    predictions: Sequence[Prediction]
+    fwm_logp: tuple[Tensor, Tensor]
+    idm_logp: tuple[Tensor, Tensor]
+    base_logp: tuple[Tensor, Tensor] | None
+
+    def of(self, environment: str) -> Answers:
+        """Those of one environment."""
+        rows = [n for n, t in enumerate(self.transitions) if t.environment == environment]
+        logps = (self.fwm_logp, self.idm_logp, self.base_logp)
+        return Answers(
+            [self.transitions[n] for n in rows],
+            [self.predictions[n] for n in rows],
+            *((pair[0][rows], pair[1][rows]) if pair else pair for pair in logps),  # type: ignore[arg-type]
+        )
+
+
+class EnvironmentMetrics(nn.Module):
+    """The metrics of one environment, or of all together.
+
+    Args:
+        own: what the environment adds.
+        base: whether the IDM's actions are scored by an untrained model too.
+    """
+
+    def __init__(self, own: Mapping[str, PredictionMetric], base: bool) -> None:
         super().__init__()
-        self.base = base
+        self.own = nn.ModuleDict(own)
         self.metrics = nn.ModuleDict(
             {
                 "fwm_exact_match": ExactMatch(),
@@ -56,6 +74,54 @@ class Evaluation(nn.Module):
         assert isinstance(metric, Metric)
         return metric
 
+    def update(self, answers: Answers) -> None:
+        """Count the answers."""
+        transitions, predictions = answers.transitions, answers.predictions
+        if not transitions:
+            return
+        actions, next_states = [p.action for p in predictions], [p.next_state for p in predictions]
+        true_actions, true_states = [t.action or "" for t in transitions], [t.next_state for t in transitions]
+        self["fwm_exact_match"].update(next_states, true_states)
+        self["fwm_token_f1"].update(next_states, true_states)
+        self["fwm_delta_f1"].update([t.state for t in transitions], next_states, true_states)
+        self["fwm_logp"].update(*answers.fwm_logp)
+        self["idm_exact_match"].update(actions, true_actions)
+        self["idm_token_f1"].update(actions, true_actions)
+        self["idm_logp"].update(*answers.idm_logp)
+        self["idm_unique"].update(actions)
+        if answers.base_logp:
+            self["idm_base_logp"].update(*answers.base_logp)
+        for metric in self.own.values():
+            assert isinstance(metric, PredictionMetric)
+            metric.update(transitions, predictions)
+
+    def compute(self) -> dict[str, float]:
+        """The metrics over all processes, named ``fwm/...`` and ``idm/...``; resets the counters."""
+        values = {}
+        for name, metric in [*self.metrics.items(), *self.own.items()]:
+            assert isinstance(metric, Metric)
+            values[name.replace("_", "/", 1)] = float(metric.compute())
+            metric.reset()
+        return values
+
+
+class Evaluation(nn.Module):
+    """Accumulates the metrics of one split; where it has several environments, of each of them too.
+
+    Args:
+        base: a model that no phase trains, whose log-prob of the IDM's actions shows a drift into strings that only
+            the FWM likes; None where there is no such model.
+        own: the metrics that each environment adds.
+    """
+
+    def __init__(self, base: Policy | None = None, own: Mapping[str, Mapping[str, PredictionMetric]] = {}) -> None:
+        super().__init__()
+        self.base = base
+        single = next(iter(own.values()), {}) if len(own) < 2 else {}
+        self.together = EnvironmentMetrics(single, base is not None)
+        self.each = {name: EnvironmentMetrics(its, base is not None) for name, its in own.items() if len(own) > 1}
+        self.all = nn.ModuleList([self.together, *self.each.values()])
+
     @torch.no_grad()
     def update(self, model: SWIRL, transitions: Sequence[Transition]) -> list[Prediction]:
         """Let both roles answer labelled transitions and count.
@@ -68,33 +134,29 @@ class Evaluation(nn.Module):
             if code.z is None:
                 raise InputError(f"episode {t.episode!r} step {t.step}: evaluation needs the action, found none")
         zs, ys = [code.z or () for code in codes], [code.y for code in codes]
-        layout = model.codec.prompts
-        forward = [model.fwm.prompt(layout, code.x, z) for code, z in zip(codes, zs, strict=True)]
-        inverse = [model.idm.prompt(layout, code.x, y) for code, y in zip(codes, ys, strict=True)]
+        forward = [model.fwm.prompt(code, z) for code, z in zip(codes, zs, strict=True)]
+        inverse = [model.idm.prompt(code, y) for code, y in zip(codes, ys, strict=True)]
         said_zs, said_ys = model.idm.answer(inverse)[0], model.fwm.answer(forward)[0]
         predictions = [
             Prediction(model.codec.action(z), model.codec.next_state(t.state, y))
             for t, z, y in zip(transitions, said_zs, said_ys, strict=True)
         ]
-        actions, next_states = [p.action for p in predictions], [p.next_state for p in predictions]
-        true_actions, true_states = [t.action or "" for t in transitions], [t.next_state for t in transitions]
-        self["fwm_exact_match"].update(next_states, true_states)
-        self["fwm_token_f1"].update(next_states, true_states)
-        self["fwm_delta_f1"].update([t.state for t in transitions], next_states, true_states)
-        self["fwm_logp"].update(*target_logprobs(model.fwm.policy, forward, ys))
-        self["idm_exact_match"].update(actions, true_actions)
-        self["idm_token_f1"].update(actions, true_actions)
-        self["idm_logp"].update(*target_logprobs(model.idm.policy, inverse, zs))
-        self["idm_unique"].update(actions)
-        if self.base:
-            priors = [layout.prior(code.x) for code in codes]
-            self["idm_base_logp"].update(*target_logprobs(self.base, priors, said_zs))
+        priors = [code.prompts.prior(code.x) for code in codes]
+        answers = Answers(
+            transitions,
+            predictions,
+            target_logprobs(model.fwm.policy, forward, ys),
+            target_logprobs(model.idm.policy, inverse, zs),
+            target_logprobs(self.base, priors, said_zs) if self.base else None,
+        )
+        self.together.update(answers)
+        for name, metrics in self.each.items():
+            metrics.update(answers.of(name))
         return predictions
 
     def compute(self) -> dict[str, float]:
-        """The metrics over all processes, named ``fwm/...`` and ``idm/...``; resets the counters."""
-        values = {}
-        for name in self.metrics:
-            values[name.replace("_", "/", 1)] = float(self[name].compute())
-            self[name].reset()
+        """The metrics over all processes; those of one of several environments begin with its name."""
+        values = self.together.compute()
+        for name, metrics in self.each.items():
+            values |= {f"{name}/{key}": value for key, value in metrics.compute().items()}
         return values

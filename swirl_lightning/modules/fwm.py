@@ -5,7 +5,7 @@ from __future__ import annotations
 import lightning as L
 
 from swirl_lightning.modules.grpo_mixin import GRPOMixin
-from swirl_lightning.types import Ids, PromptPair
+from swirl_lightning.types import Encoded, Ids
 
 
 class ForwardWorldModel(GRPOMixin, L.LightningModule):
@@ -13,6 +13,6 @@ class ForwardWorldModel(GRPOMixin, L.LightningModule):
 
     role = "fwm"
 
-    def prompt(self, layout: PromptPair, x: Ids, z: Ids) -> Ids:
+    def prompt(self, code: Encoded, z: Ids) -> Ids:
         """What y completes."""
-        return layout.forward(x, z)
+        return code.prompts.forward(code.x, z)

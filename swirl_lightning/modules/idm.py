@@ -7,7 +7,7 @@ from typing import Any, Literal
 import lightning as L
 
 from swirl_lightning.modules.grpo_mixin import GRPOMixin
-from swirl_lightning.types import Ids, PromptPair
+from swirl_lightning.types import Encoded, Ids
 
 
 class InverseDynamicsModel(GRPOMixin, L.LightningModule):
@@ -26,6 +26,6 @@ class InverseDynamicsModel(GRPOMixin, L.LightningModule):
         super().__init__(**kwargs)
         self.prior: Literal["posterior", "state"] = prior
 
-    def prompt(self, layout: PromptPair, x: Ids, y: Ids) -> Ids:
+    def prompt(self, code: Encoded, y: Ids) -> Ids:
         """What z completes."""
-        return layout.inverse(x, y)
+        return code.prompts.inverse(code.x, y)

@@ -18,7 +18,7 @@ from swirl_lightning.models import Policy
 from swirl_lightning.modules.grpo_mixin import GRPOMixin
 from swirl_lightning.modules.updates import Updates
 from swirl_lightning.rewards import Reward, ScoringTask
-from swirl_lightning.types import Batch, Ids, InputError, Phase, Rollouts, Transition
+from swirl_lightning.types import Batch, Encoded, Ids, InputError, Phase, Rollouts, Transition
 
 
 class PhaseSteps(Updates):
@@ -67,12 +67,11 @@ class PhaseSteps(Updates):
 
     def _pretrain(self, batch: Batch) -> dict[str, float]:
         """Language modelling of x then y, without actions; stands in for what a pretrained base knows."""
-        layout = self.codec.prompts
         codes = [self.codec.encode(t) for t in batch.pairs]
-        texts = [code.x + layout.next_state + code.y for code in codes]
+        texts = [code.x + code.prompts.next_state + code.y for code in codes]
         with self._clock("update"):
             self._zero_grad(self.fwm)
-            loss = self.fwm.supervise([layout.start] * len(texts), texts, self._backward)
+            loss = self.fwm.supervise([code.prompts.start for code in codes], texts, self._backward)
             return {"loss": loss, "grad_norm": self._step(self.fwm, loss)}
 
     def _sft(self, batch: Batch) -> dict[str, float]:
@@ -89,8 +88,8 @@ class PhaseSteps(Updates):
         """The FWM on the IDM's own labels of the state-only half, labelled transitions mixed in: a baseline."""
         codes = [self.codec.encode(t) for t in batch.pairs]
         with self._clock("generation"):
-            zs, _ = self._latent_actions([(code.x, code.y) for code in codes])
-        prompts = [self.fwm.prompt(self.codec.prompts, code.x, z) for code, z in zip(codes, zs, strict=True)]
+            zs, _ = self._latent_actions(codes)
+        prompts = [self.fwm.prompt(code, z) for code, z in zip(codes, zs, strict=True)]
         with self._clock("update"):
             self._zero_grad(self.fwm)
             own = self.fwm.supervise(prompts, [code.y for code in codes], self._backward, weight=0.5)
@@ -99,15 +98,14 @@ class PhaseSteps(Updates):
 
     def _vim(self, batch: Batch) -> dict[str, float]:
         """Variational information maximisation: the FWM writes y from (x, z), the IDM says how well z shows in it."""
-        layout = self.codec.prompts
         codes = [self.codec.encode(t) for t in batch.pairs]
         with self._clock("generation"):
-            zs, logq_z_P = self._latent_actions([(code.x, code.y) for code in codes])
-            prompts = [self.fwm.prompt(layout, code.x, z) for code, z in zip(codes, zs, strict=True)]
+            zs, logq_z_P = self._latent_actions(codes)
+            prompts = [self.fwm.prompt(code, z) for code, z in zip(codes, zs, strict=True)]
             rollouts = self.fwm.rollout(prompts, self._seeds("y", len(prompts)))
-        heads = [len(layout.inverse(code.x, ())) - len(layout.action) for code in codes]
+        heads = [len(code.prompts.inverse(code.x, ())) - len(code.prompts.action) for code in codes]
         task = self._scoring_task(
-            rollouts, batch.pairs, heads, zs, lambda p, y: self.idm.prompt(layout, codes[p].x, y),
+            rollouts, batch.pairs, heads, zs, lambda p, y: self.idm.prompt(codes[p], y),
             lambda p, y: self.codec.next_state(batch.pairs[p].state, y),
         )  # fmt: skip
 
@@ -125,17 +123,16 @@ class PhaseSteps(Updates):
 
     def _elbo(self, batch: Batch) -> dict[str, float]:
         """ELBO maximisation: the IDM names z from (x, y), the FWM says how well it explains y."""
-        layout = self.codec.prompts
         codes = [self.codec.encode(t) for t in batch.pairs]
-        prompts = [self.idm.prompt(layout, code.x, code.y) for code in codes]
+        prompts = [self.idm.prompt(code, code.y) for code in codes]
         with self._clock("generation"):
             rollouts = self.idm.rollout(prompts, self._seeds("z", len(prompts)))
-        heads = [len(layout.forward(code.x, ())) - len(layout.next_state) for code in codes]
+        heads = [len(code.prompts.forward(code.x, ())) - len(code.prompts.next_state) for code in codes]
         task = self._scoring_task(
             rollouts, batch.pairs, heads, [code.y for code in codes],
-            lambda p, z: self.fwm.prompt(layout, codes[p].x, z), lambda _, z: self.codec.action(z),
+            lambda p, z: self.fwm.prompt(codes[p], z), lambda _, z: self.codec.action(z),
         )  # fmt: skip
-        ref_prompts = [layout.prior(code.x) for code in codes] if self.idm.prior == "state" else prompts
+        ref_prompts = [code.prompts.prior(code.x) for code in codes] if self.idm.prior == "state" else prompts
         metrics = self._grpo(self.idm, self.frozen(self.fwm), rollouts, task, ref_prompts, batch.labelled)
         if {"reward_sequence_logp", "sequence_kl"} <= metrics.keys():
             logp_y, kl = torch.tensor([metrics["reward_sequence_logp"]]), torch.tensor([metrics["sequence_kl"]])
@@ -194,10 +191,10 @@ class PhaseSteps(Updates):
         kl_N = row_sum(kl_estimate(rollouts.logp, ref_logp, "k1"), rollouts.mask)
         return {"sequence_kl": float((kl_N * weight_N).sum())}
 
-    def _latent_actions(self, pairs: Sequence[tuple[Ids, Ids]]) -> tuple[list[Ids], Tensor]:
+    def _latent_actions(self, codes: Sequence[Encoded]) -> tuple[list[Ids], Tensor]:
         """Draw z ~ Q(. | x, y) from the current IDM, with its log-prob. P, [P]"""
-        prompts = [self.idm.prompt(self.codec.prompts, x, y) for x, y in pairs]
-        seeds = self._seeds("latent", len(pairs)) if self.latent == "sample" else None
+        prompts = [self.idm.prompt(code, code.y) for code in codes]
+        seeds = self._seeds("latent", len(codes)) if self.latent == "sample" else None
         return self.idm.answer(prompts, seeds, self.frozen(self.idm))
 
     def _scoring_task(
@@ -211,7 +208,7 @@ class PhaseSteps(Updates):
     ) -> ScoringTask:
         """The scorer's own training prompt with each completion in place, cut where a group's texts part."""
         groups = rollouts.prompt_of.tolist()
-        eos = (self.codec.prompts.eos,)
+        eos = (self.codec.eos,)
         prompts = [prompt(p, completion) for p, completion in zip(groups, rollouts.completions, strict=True)]
         shared = {p: prompts[n][: heads[p]] for n, p in enumerate(groups)}
         return ScoringTask(
@@ -224,16 +221,16 @@ class PhaseSteps(Updates):
 
     def _supervise(self, role: GRPOMixin, transitions: Sequence[Transition], weight: float = 1.0) -> float:
         """The supervised loss of a role, with its gradient; with the state-only prior, the IDM learns that too."""
-        layout = self.codec.prompts
         codes = [self.codec.encode(t) for t in transitions]
         zs = [code.z for code in codes if code.z is not None]
         if len(zs) < len(codes):
             raise InputError("supervised training needs labelled transitions, found one without an action")
         if role is self.fwm:
-            prompts = [self.fwm.prompt(layout, code.x, z) for code, z in zip(codes, zs, strict=True)]
+            prompts = [self.fwm.prompt(code, z) for code, z in zip(codes, zs, strict=True)]
             return role.supervise(prompts, [code.y for code in codes], self._backward, weight)
-        prompts = [self.idm.prompt(layout, code.x, code.y) for code in codes]
+        prompts = [self.idm.prompt(code, code.y) for code in codes]
         if self.idm.prior == "posterior":
             return role.supervise(prompts, zs, self._backward, weight)
         posterior = role.supervise(prompts, zs, self._backward, weight / 2)
-        return (posterior + role.supervise([layout.prior(c.x) for c in codes], zs, self._backward, weight / 2)) / 2
+        priors = [code.prompts.prior(code.x) for code in codes]
+        return (posterior + role.supervise(priors, zs, self._backward, weight / 2)) / 2

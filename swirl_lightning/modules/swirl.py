@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any, Literal
 
 import torch
 
 from swirl_lightning import __version__
 from swirl_lightning.codecs import Layout, StateForm, TextCodec, indent
+from swirl_lightning.environments.base import TransitionDataModule
 from swirl_lightning.models import BaseModel, MicroBatchSizes, Policy, Weights
 from swirl_lightning.models.choice import EngineName, choose_engine
 from swirl_lightning.models.optimizers import OptimizerName, make_optimizer
 from swirl_lightning.modules.checkpoint import read_checkpoint
-from swirl_lightning.modules.evaluation import Evaluation, Prediction
+from swirl_lightning.modules.evaluation import Evaluation
 from swirl_lightning.modules.fwm import ForwardWorldModel
 from swirl_lightning.modules.grpo_mixin import GRPOMixin
 from swirl_lightning.modules.idm import InverseDynamicsModel
@@ -20,7 +22,7 @@ from swirl_lightning.modules.phases import PhaseSteps
 from swirl_lightning.modules.planning import micro_batch_sizes
 from swirl_lightning.modules.random_state import get_random_state, set_random_state
 from swirl_lightning.rewards import LikelihoodReward, Reward
-from swirl_lightning.types import InputError, Transition
+from swirl_lightning.types import InputError, Prediction, Transition
 
 REFERENCE = "reference"
 """The weight set of the phase's learner as the phase began; no more than one role needs it at a time."""
@@ -34,7 +36,7 @@ class SWIRL(PhaseSteps):
         fwm: the Forward World Model's options.
         idm: the Inverse Dynamics Model's options.
         reward: how the frozen role judges the other's completions.
-        layout: the words around states and actions.
+        layout: the words around states and actions; null takes each environment's own.
         state_form: what the FWM writes: the ``full`` next state, or ``delta``, a lossless edit of the state.
         max_tokens: longest prompt and completion together; longer transitions are refused, never cut.
         engine: ``auto`` passes what several texts share through the model once, where the model allows it; ``plain``
@@ -82,7 +84,7 @@ class SWIRL(PhaseSteps):
         self.fwm = fwm
         self.idm = idm
         self.reward: Reward = reward or LikelihoodReward()
-        self.layout = layout or Layout()
+        self.layout = layout
         self.state_form: StateForm = state_form
         self.max_tokens = max_tokens
         self.engine: EngineName = engine
@@ -107,29 +109,42 @@ class SWIRL(PhaseSteps):
         """Build tokenizer, codec and weights; the tokenizer may be trained on the run's own training texts."""
         if hasattr(self, "weights"):
             return
+        data: TransitionDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        parts = data.parts()
+        self.layouts = {"": self.layout or Layout()}
+        if self.layout is None:
+            self.layouts |= {name: part.layout for name, part in parts.items()}
         start = None if self.init_from is None else read_checkpoint(self.init_from, "model.init_from")
         if start and self.base.trains_tokenizer:
-            self._set_tokenizer(self.base.restore_tokenizer(start["swirl"]["tokenizer"]))
+            tokenizer = self.base.restore_tokenizer(start["swirl"]["tokenizer"])
         else:
-            corpus = map(indent, self.trainer.datamodule.corpus())  # type: ignore[attr-defined]
-            self._set_tokenizer(self.base.tokenizer(corpus, self.layout.markers))
-        own = ("shared", "shared") if self.shared_weights else ("fwm", "idm")
+            markers = dict.fromkeys(marker for layout in self.layouts.values() for marker in layout.markers)
+            tokenizer = self.base.tokenizer(map(indent, data.corpus()), tuple(markers))
         sizes = micro_batch_sizes(self, self.trainer, fitting=stage == "fit")
-        with self.trainer.strategy.root_device:
-            self.weights: Weights = self.base.weights(self.codec.tokenizer, dict.fromkeys((*own, REFERENCE)))
+        self.assemble(tokenizer, self.trainer.strategy.root_device, sizes)
         if start:
             self.weights.load_tensors(start["state_dict"])
+        metrics = {name: part.metrics() for name, part in parts.items()}
+        self.evaluations = torch.nn.ModuleDict(
+            {name: Evaluation(self.untrained, deepcopy(metrics)) for name in ("test", "validation")}
+        )
+
+    def assemble(self, tokenizer: Any, device: torch.device, sizes: MicroBatchSizes) -> None:
+        """Build codec, weights and both roles' policies on a device; ``layouts`` must be known."""
+        self._set_tokenizer(tokenizer)
+        own = ("shared", "shared") if self.shared_weights else ("fwm", "idm")
+        with device:
+            self.weights: Weights = self.base.weights(tokenizer, dict.fromkeys((*own, REFERENCE)))
         roles: tuple[GRPOMixin, GRPOMixin] = (self.fwm, self.idm)
         engine = choose_engine(self.weights.activate(own[0]), self.max_tokens, self.engine)
-        eos = self.codec.prompts.eos
+        eos = self.codec.eos
         for role, name in zip(roles, own, strict=True):
             role.policy = Policy(self.weights, name, eos, engine, sizes)
             role.reference = Policy(self.weights, REFERENCE, eos, engine, sizes)
-        base = Policy(self.weights, "", eos, engine, sizes) if self.weights.has_base else None
-        self.evaluations = torch.nn.ModuleDict({name: Evaluation(base) for name in ("test", "validation")})
+        self.untrained = Policy(self.weights, "", eos, engine, sizes) if self.weights.has_base else None
 
     def _set_tokenizer(self, tokenizer: Any) -> None:
-        self.codec = TextCodec(tokenizer, self.layout, self.state_form, self.max_tokens)
+        self.codec = TextCodec(tokenizer, self.layouts, self.state_form, self.max_tokens)
 
     def on_fit_start(self) -> None:
         """Encode all data once, so that a row that cannot be used is reported before any training."""
@@ -210,6 +225,7 @@ class SWIRL(PhaseSteps):
             "version": __version__,
             "random_state": get_random_state(),
             "micro_batch": tuple(self.fwm.policy.sizes),
+            "layouts": {name: layout.markers for name, layout in self.layouts.items()},
             "tokenizer": self.codec.tokenizer.backend_tokenizer.to_str() if self.base.trains_tokenizer else None,
         }
 
@@ -222,12 +238,21 @@ class SWIRL(PhaseSteps):
         if "swirl" not in checkpoint:
             raise InputError("checkpoint: not written by swirl-lightning (it has no 'swirl' entry)")
         saved = checkpoint["swirl"]
+        self._check_layouts({name: Layout(*markers) for name, markers in saved["layouts"].items()})
         self._random_state = saved["random_state"]
         if self.micro_batch == "auto":
             for role in (self.fwm, self.idm):
                 role.policy.sizes = role.reference.sizes = MicroBatchSizes(*saved["micro_batch"])
         if self.base.trains_tokenizer:
             self._set_tokenizer(self.base.restore_tokenizer(saved["tokenizer"]))
+
+    def _check_layouts(self, saved: dict[str, Layout]) -> None:
+        for name, layout in self.layouts.items():
+            if (trained := saved.get(name, saved[""])) != layout:
+                raise InputError(
+                    f"model.layout: found {layout.markers} for {name or 'all environments'}, expected what the "
+                    f"checkpoint was trained with: {trained.markers}; set model.layout to it"
+                )
 
     def on_train_start(self) -> None:
         """Continue the random streams of a resumed run."""

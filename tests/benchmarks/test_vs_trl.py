@@ -159,9 +159,9 @@ def test_adapters_come_from_the_checkpoint(tmp_path):
 
 def test_textworld_groups_score_the_text_of_the_phases():
     tokenizer = ScratchLM().tokenizer(["at kitchen", "go east"], Layout().markers)
-    codec = TextCodec(tokenizer, Layout(), "delta", 512)
+    codec = TextCodec(tokenizer, {"": Layout()}, "delta", 512)
     code = codec.encode(t := Transition("e", 0, "at kitchen", "at hall", "go east"))
-    layout, eos = codec.prompts, (codec.prompts.eos,)
+    layout, eos = codec.prompts(), (codec.eos,)
     group, z = vs_trl_textworld.elbo_group(codec, t), (7, 8, 9)
     assert group.prompt == layout.inverse(code.x, code.y)
     assert group.head + z + group.after + group.target == layout.forward(code.x, z) + code.y + eos

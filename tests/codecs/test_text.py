@@ -24,7 +24,7 @@ def tokenizer():
 
 @pytest.fixture(scope="module", params=["full", "delta"])
 def codec(request, tokenizer):
-    return TextCodec(tokenizer, LAYOUT, request.param, max_tokens=1000)
+    return TextCodec(tokenizer, {"": LAYOUT}, request.param, max_tokens=1000)
 
 
 @given(state=TEXT, next_state=TEXT, action=TEXT)
@@ -34,7 +34,7 @@ def test_round_trip(codec, state, next_state, action):
     assert codec.next_state(state, code.y) == next_state
     assert codec.action(code.z) == action
     assert unindent(codec.tokenizer.decode(code.x)) == state
-    assert codec.prompts.eos not in code.x + code.y + code.z
+    assert codec.eos not in code.x + code.y + code.z
 
 
 @given(text=TEXT)
@@ -43,7 +43,7 @@ def test_indent(text):
 
 
 def test_what_y_is(tokenizer):
-    full, delta = (TextCodec(tokenizer, LAYOUT, form, max_tokens=100) for form in ("full", "delta"))
+    full, delta = (TextCodec(tokenizer, {"": LAYOUT}, form, max_tokens=100) for form in ("full", "delta"))
     assert tokenizer.decode(full.encode(STEP).y) == " door shut\n lamp on"
     assert tokenizer.decode(delta.encode(STEP).y) == "- door open\n+ door shut"
     still = Transition("e", 0, "door open", "door open", "wait")
@@ -52,19 +52,19 @@ def test_what_y_is(tokenizer):
 
 
 def test_layout_of_both_prompts(codec):
-    code, prompts = codec.encode(STEP), codec.prompts
+    code, prompts = codec.encode(STEP), codec.prompts()
     start, action, change = (codec.tokenizer.convert_tokens_to_ids(marker) for marker in LAYOUT.markers)
     assert prompts.forward(code.x, code.z) == (start, *code.x, action, *code.z, change)
     assert prompts.inverse(code.x, code.y) == (start, *code.x, change, *code.y, action)
     assert prompts.prior(code.x) == (start, *code.x, action)
-    assert prompts.eos == codec.tokenizer.eos_token_id
+    assert codec.eos == codec.tokenizer.eos_token_id
 
 
 def test_special_tokens_in_the_data_stay_text(codec):
     """A log may hold the very strings of the layout or the end token; as ids they must not be the special ones."""
     nasty = "<eos> State:\n\nAction: x\nChange:\n<eos>"
     code = codec.encode(Transition("e", 0, nasty, nasty + "\nmore <eos>", "say <eos>\nAction:"))
-    special = {codec.prompts.eos, *codec.prompts.start, *codec.prompts.action, *codec.prompts.next_state}
+    special = {codec.eos, *codec.prompts().start, *codec.prompts().action, *codec.prompts().next_state}
     assert not special & {*code.x, *code.y, *code.z}
     assert codec.action(code.z) == "say <eos>\nAction:"
     assert codec.next_state(nasty, code.y) == nasty + "\nmore <eos>"
@@ -81,7 +81,7 @@ def test_an_empty_action_is_not_a_missing_one(codec):
 
 
 def test_malformed_completions(tokenizer):
-    full, delta = (TextCodec(tokenizer, LAYOUT, form, max_tokens=100) for form in ("full", "delta"))
+    full, delta = (TextCodec(tokenizer, {"": LAYOUT}, form, max_tokens=100) for form in ("full", "delta"))
     rubbish = tuple(tokenizer.encode("nonsense"))
     assert full.next_state("door open", rubbish) is None
     assert delta.next_state("door open", rubbish) is None
@@ -92,10 +92,10 @@ def test_malformed_completions(tokenizer):
 
 
 def test_a_long_row_is_refused_with_its_length(tokenizer):
-    code = TextCodec(tokenizer, LAYOUT, "full", 1000).encode(STEP)
+    code = TextCodec(tokenizer, {"": LAYOUT}, "full", 1000).encode(STEP)
     length = len(code.x + code.y + code.z) + 4  # three markers and the end token
-    assert TextCodec(tokenizer, LAYOUT, "full", length).encode(STEP)
-    short = TextCodec(tokenizer, LAYOUT, "full", length - 1)
+    assert TextCodec(tokenizer, {"": LAYOUT}, "full", length).encode(STEP)
+    short = TextCodec(tokenizer, {"": LAYOUT}, "full", length - 1)
     with pytest.raises(InputError, match=rf"episode 'e' step 3: {length} tokens in all .* at most {length - 1};"):
         short.encode(STEP)
     with pytest.raises(InputError, match="step 3"):
@@ -105,21 +105,22 @@ def test_a_long_row_is_refused_with_its_length(tokenizer):
 def test_a_lossy_tokenizer_is_refused():
     lossy = ScratchLM(vocab_size=280).tokenizer(CORPUS, LAYOUT.markers)
     lossy.backend_tokenizer.normalizer = normalizers.Lowercase()
-    codec = TextCodec(lossy, LAYOUT, "full", 100)
+    codec = TextCodec(lossy, {"": LAYOUT}, "full", 100)
     assert codec.encode(STEP)
     with pytest.raises(InputError, match=r"episode 'e' step 4: the tokenizer does not give the text back: ' Door"):
         codec.encode(Transition("e", 4, "Door open", "door shut", "make door shut"))
 
 
 def test_bos_is_put_where_the_tokenizer_puts_it(tokenizer):
-    plain = TextCodec(tokenizer, LAYOUT, "full", 100)
-    assert len(plain.prompts.start) == 1
+    plain = TextCodec(tokenizer, {"": LAYOUT}, "full", 100)
+    assert len(plain.prompts().start) == 1
     with_bos = ScratchLM(vocab_size=280).tokenizer(CORPUS, LAYOUT.markers)
     with_bos.bos_token = "<eos>"
-    assert TextCodec(with_bos, LAYOUT, "full", 100).prompts.start == plain.prompts.start  # has one, never puts it
+    assert TextCodec(with_bos, {"": LAYOUT}, "full", 100).prompts().start == plain.prompts().start
     with_bos.backend_tokenizer.post_processor = TemplateProcessing(
         single="<eos> $A", pair="<eos> $A $B", special_tokens=[("<eos>", with_bos.eos_token_id)]
     )
-    codec = TextCodec(with_bos, LAYOUT, "full", 100)
-    assert codec.prompts.start == (with_bos.bos_token_id, *plain.prompts.start)
-    assert codec.encode(STEP) == plain.encode(STEP)  # the parts have none
+    codec = TextCodec(with_bos, {"": LAYOUT}, "full", 100)
+    assert codec.prompts().start == (with_bos.bos_token_id, *plain.prompts().start)
+    code, same = codec.encode(STEP), plain.encode(STEP)
+    assert (code.x, code.y, code.z) == (same.x, same.y, same.z)  # the parts have none

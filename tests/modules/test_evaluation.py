@@ -15,14 +15,14 @@ def test_against_plain_computations(phase_swirl, whole_text_logps):
     predictions += model.evaluations["test"].update(model, batch[2:])
     values = model.evaluations["test"].compute()
 
-    layout, codes = model.codec.prompts, [model.codec.encode(t) for t in batch]
+    layout, codes = model.codec.prompts(), [model.codec.encode(t) for t in batch]
     means = {"fwm": [], "idm": []}
     for t, code, said in zip(batch, codes, predictions, strict=True):
         for role, prompt, target in (
             (model.fwm, layout.forward(code.x, code.z), code.y),
             (model.idm, layout.inverse(code.x, code.y), code.z),
         ):
-            logp = whole_text_logps(role.policy, prompt, (*target, layout.eos))
+            logp = whole_text_logps(role.policy, prompt, (*target, model.codec.eos))
             means[role.role].append(float(logp.detach().mean()))
             greedy = role.policy.generate([prompt], [0], group_size=1, max_tokens=6, sampling=GREEDY).completions[0]
             answer = model.codec.next_state(t.state, greedy) if role is model.fwm else model.codec.action(greedy)
@@ -70,17 +70,17 @@ def test_no_gradient_and_no_random_number(phase_swirl):
 def test_the_base_scores_actions_where_there_is_one(phase_swirl, whole_text_logps):
     model, data = phase_swirl(lora=True)
     evaluation = model.evaluations["test"]
-    layout = model.codec.prompts
+    layout = model.codec.prompts()
     zs = [(50, 51), (), (52,)]
     model.idm.answer = lambda prompts: (zs, None)
     evaluation.update(model, data.test)
     value = evaluation.compute()["idm/base_logp"]
     expected = [
-        whole_text_logps(evaluation.base, layout.prior(model.codec.encode(t).x), (*z, layout.eos)).detach().mean()
+        whole_text_logps(evaluation.base, layout.prior(model.codec.encode(t).x), (*z, model.codec.eos)).detach().mean()
         for t, z in zip(data.test, zs, strict=True)
     ]
     assert value == pytest.approx(float(torch.stack(expected).mean()), abs=1e-4)
-    assert "idm_base_logp" not in phase_swirl()[0].evaluations["test"].metrics
+    assert "idm/base_logp" not in phase_swirl()[0].evaluations["test"].compute()
 
 
 def test_a_transition_without_action_is_refused(phase_swirl):

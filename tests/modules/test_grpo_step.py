@@ -19,7 +19,7 @@ UNFINISHED = 3
 
 def rollouts_of(model, rows, groups, support):
     """Rollouts of the given rows; ``support`` allows all even ids and the sampled one."""
-    eos = model.codec.prompts.eos
+    eos = model.codec.eos
     ids = [COMPLETIONS[n] + (() if n == UNFINISHED else (eos,)) for n in rows]
     longest = max(map(len, ids))
     allowed = None
@@ -93,7 +93,7 @@ def test_against_the_definition(phase_swirl, whole_text_logps):
     """arXiv:2402.03300 eq. 3 written out over all samples: group advantage, mean over tokens, k3 KL, EOS included."""
     beta = 0.3
     model, _ = phase_swirl(fwm={"beta": beta})
-    role, eos = model.fwm, model.codec.prompts.eos
+    role, eos = model.fwm, model.codec.eos
     (rollouts, rewards), _ = distinct_and_expanded(model)
     values, gradients = step(role, rollouts, rewards)
     total, kls = 0.0, []
@@ -121,7 +121,7 @@ def test_first_step_has_ratio_one_and_no_kl(phase_swirl):
     for options in ({}, {"top_p": 0.7, "temperature": 0.8}, {"inner_steps": 2}):
         model, data = phase_swirl(fwm={"beta": 0.5, "group_size": 6} | options)
         model.weights.copy("fwm", "reference")
-        layout = model.codec.prompts
+        layout = model.codec.prompts()
         prompts = [layout.forward(code.x, (50, 51)) for code in map(model.codec.encode, data.state_only[:3])]
         rollouts = model.fwm.rollout(prompts, [1, 2, 3])
         rewards = torch.linspace(-3, 0, len(rollouts.completions))
@@ -137,7 +137,7 @@ def test_first_step_has_ratio_one_and_no_kl(phase_swirl):
 def test_every_sample_counts(phase_swirl):
     """All G completions of every prompt are in the loss (the release threw most of them away)."""
     model, data = phase_swirl(fwm={"group_size": 5})
-    layout = model.codec.prompts
+    layout = model.codec.prompts()
     prompts = [layout.forward(code.x, (50, 51)) for code in map(model.codec.encode, data.state_only[:4])]
     rollouts = model.fwm.rollout(prompts, [1, 2, 3, 4])
     assert rollouts.row_of.shape == (4, 5)
@@ -159,7 +159,7 @@ def test_entropy(phase_swirl):
     (rollouts, rewards), _ = distinct_and_expanded(model)
     experience = model.fwm.experience(rollouts, rewards, PROMPTS)
     entropy = model.fwm.accumulate(experience, torch.Tensor.backward).entropy
-    total, tokens, eos = 0.0, 0, model.codec.prompts.eos
+    total, tokens, eos = 0.0, 0, model.codec.eos
     for row in itertools.chain.from_iterable(GROUPS):
         ids = COMPLETIONS[row] + (() if row == UNFINISHED else (eos,))
         prompt = PROMPTS[PROMPT_OF[row]]
@@ -173,7 +173,7 @@ def test_entropy(phase_swirl):
 def test_supervise(phase_swirl, whole_text_logps):
     """Minus the mean log-prob per token at temperature 1, end token included, whatever the sampling temperature."""
     model, _ = phase_swirl("sft", fwm={"temperature": 0.5, "top_k": 3})
-    eos, targets = model.codec.prompts.eos, [(40, 41, 42), ()]
+    eos, targets = model.codec.eos, [(40, 41, 42), ()]
     loss, ours = accumulated(model.fwm, model.fwm.supervise, PROMPTS, targets)
     logps = [whole_text_logps(model.fwm.policy, p, (*target, eos)) for p, target in zip(PROMPTS, targets, strict=True)]
     expected = -torch.cat(logps).mean()

@@ -33,7 +33,7 @@ def rollouts_of(prompts, share, eos):
 def gradients(model, prompts, share):
     """The gradient of every loss on the prompts of all processes, given one process's share of them, by name."""
     role = model.fwm
-    rollouts, rewards_N = rollouts_of(prompts, share, model.codec.prompts.eos), REWARDS[share].flatten()
+    rollouts, rewards_N = rollouts_of(prompts, share, model.codec.eos), REWARDS[share].flatten()
 
     def gradient(accumulate, *args):
         for p in role.policy.parameters():
@@ -64,7 +64,7 @@ def work(rank, model, prompts, meeting, expected, failures):
 def test_two_processes_have_the_gradient_of_one(phase_swirl, tmp_path):
     model, data = phase_swirl(fwm={"beta": 0.2})
     codes = [model.codec.encode(t) for t in data.state_only[:4]]
-    prompts = [model.codec.prompts.forward(code.x, (50,) * p) for p, code in enumerate(codes)]
+    prompts = [model.codec.prompts().forward(code.x, (50,) * p) for p, code in enumerate(codes)]
     whole = gradients(model, prompts, [0, 1, 2, 3])
     assert len({round(float(g.norm()), 5) for g in whole.values()}) == 10  # dapo and bnpo coincide
 

@@ -55,32 +55,32 @@ def test_scoring_text_is_the_training_text(phase, lora, phase_swirl, spy):
 
     # the same transitions, with each completion in its place, as the supervised loss presents them
     codes = [model.codec.encode(t) for t in pairs]
-    layout, prompts, targets = model.codec.prompts, [], []
+    prompts, targets = [], []
     for p, group in enumerate(completions):
         for completion in group:
             if phase == "vim":
-                prompts.append(model.idm.prompt(layout, codes[p].x, completion))
+                prompts.append(model.idm.prompt(codes[p], completion))
                 targets.append(latent[0][2][0][p])
             else:
-                prompts.append(model.fwm.prompt(layout, codes[p].x, completion))
+                prompts.append(model.fwm.prompt(codes[p], completion))
                 targets.append(codes[p].y)
     trained = spy(scorer.policy, "accumulate")
     scorer.supervise(prompts, targets, lambda loss: None)
     assert seen["scored"] == texts_of(trained)
-    assert all(text[-1] == layout.eos for text, _ in seen["scored"])
+    assert all(text[-1] == model.codec.eos for text, _ in seen["scored"])
 
 
 def test_supervision_reads_the_same_prompts(phase_swirl, spy):
     """Closes the circle: the warm-up's texts are those prompts, the true action and state in place, end token last."""
     model, data = phase_swirl("sft")
-    layout, batch = model.codec.prompts, data.labelled[:3]
+    layout, batch = model.codec.prompts(), data.labelled[:3]
     for role in (model.fwm, model.idm):
         calls = spy(role.policy, "accumulate")
         model._supervise(role, batch)
         codes = [model.codec.encode(t) for t in batch]
         parts = [(c.x, c.z, c.y) if role is model.fwm else (c.x, c.y, c.z) for c in codes]
         make = layout.forward if role is model.fwm else layout.inverse
-        expected = [(make(x, given) + target + (layout.eos,), len(target) + 1) for x, given, target in parts]
+        expected = [(make(x, given) + target + (model.codec.eos,), len(target) + 1) for x, given, target in parts]
         assert texts_of(calls) == expected
 
 

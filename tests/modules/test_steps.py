@@ -36,7 +36,7 @@ def supervised(role, supervise, *args):
 def test_bootstrap_and_anchor_terms(phase_swirl, spy):
     """Both are supervised losses beside GRPO's, with their own weights."""
     model, data = phase_swirl(fwm={"beta": 0.2})
-    batch, layout = Batch(data.state_only[:3], data.labelled[:2]), model.codec.prompts
+    batch, layout = Batch(data.state_only[:3], data.labelled[:2]), model.codec.prompts()
     latent = spy(model, "_latent_actions")
     plain = captured_loss(model, model._vim, batch)
     model.bootstrap = 0.7
@@ -57,7 +57,7 @@ def test_bootstrap_and_anchor_terms(phase_swirl, spy):
 def test_bootstrap_phase(phase_swirl, spy):
     """The mean of the supervised losses on the IDM's labels and on the true ones."""
     model, data = phase_swirl("bootstrap")
-    batch, layout = Batch(data.state_only[:3], data.labelled[:3]), model.codec.prompts
+    batch, layout = Batch(data.state_only[:3], data.labelled[:3]), model.codec.prompts()
     latent = spy(model, "_latent_actions")
     loss, gradient, _ = captured_loss(model, model._bootstrap, batch)
     codes, zs = [model.codec.encode(t) for t in batch.pairs], latent[0][2][0]
@@ -73,42 +73,42 @@ def test_pretrain_reads_states_only(phase_swirl, spy):
     calls = spy(model.fwm.policy, "accumulate")
     captured_loss(model, model._pretrain, Batch(data.state_only[:3], []))
     prompts, _, rows, scored = calls[0][0][:4]
-    layout = model.codec.prompts
+    layout = model.codec.prompts()
     codes = [model.codec.encode(t) for t in data.state_only[:3]]
     assert all(prompt == layout.start for prompt in prompts)
-    assert rows == [(*code.x, *layout.next_state, *code.y, layout.eos) for code in codes]
+    assert rows == [(*code.x, *layout.next_state, *code.y, model.codec.eos) for code in codes]
     assert scored == list(map(len, rows))
 
 
 def test_latent_actions_come_from_the_current_idm(phase_swirl, whole_text_logps):
     model, data = phase_swirl(idm={"temperature": 0.8})
-    layout = model.codec.prompts
-    pairs = [(code.x, code.y) for code in map(model.codec.encode, data.state_only[:4])]
-    prompts = [layout.inverse(x, y) for x, y in pairs]
-    zs, logq = model._latent_actions(pairs)
-    assert model._latent_actions(pairs)[0] == zs  # the same update draws the same
+    layout = model.codec.prompts()
+    codes = [model.codec.encode(t) for t in data.state_only[:4]]
+    prompts = [layout.inverse(code.x, code.y) for code in codes]
+    zs, logq = model._latent_actions(codes)
+    assert model._latent_actions(codes)[0] == zs  # the same update draws the same
     model._update_index = 1
-    assert model._latent_actions(pairs)[0] != zs  # the next visit of a pair draws anew
+    assert model._latent_actions(codes)[0] != zs  # the next visit of a pair draws anew
     model._update_index = 0
     for z, q, prompt in zip(zs, logq.tolist(), prompts, strict=True):
-        row = z if len(z) == 6 else (*z, layout.eos)
+        row = z if len(z) == 6 else (*z, model.codec.eos)
         logits = model.weights.activate("idm")(input_ids=torch.tensor([prompt + row])).logits[0, len(prompt) - 1 : -1]
         expected = torch.log_softmax(logits / 0.8, -1).gather(1, torch.tensor(row)[:, None]).sum()
         assert q == pytest.approx(expected.item(), abs=1e-4)
 
     model.weights.copy("fwm", "idm")
-    assert model._latent_actions(pairs)[0] != zs  # another IDM, other actions
+    assert model._latent_actions(codes)[0] != zs  # another IDM, other actions
     model.latent = "greedy"
     greedy = model.idm.policy.generate(prompts, [0] * 4, group_size=1, max_tokens=6, sampling=GREEDY)
-    assert model._latent_actions(pairs)[0] == [greedy.completions[n] for n in greedy.row_of[:, 0].tolist()]
+    assert model._latent_actions(codes)[0] == [greedy.completions[n] for n in greedy.row_of[:, 0].tolist()]
     model._update_index = 1
-    assert model._latent_actions(pairs)[0] == [greedy.completions[n] for n in greedy.row_of[:, 0].tolist()]
+    assert model._latent_actions(codes)[0] == [greedy.completions[n] for n in greedy.row_of[:, 0].tolist()]
 
 
 def test_state_prior(phase_swirl, spy):
     """The KL of the ELBO phase is then to pi_ref(z | x), and the supervised loss trains that prior too."""
     model, data = phase_swirl("elbo", idm={"prior": "state", "beta": 0.5})
-    layout, pairs = model.codec.prompts, data.state_only[:3]
+    layout, pairs = model.codec.prompts(), data.state_only[:3]
     calls = spy(model.idm.reference, "logprobs")
     captured_loss(model, model._elbo, Batch(pairs, []))
     codes = [model.codec.encode(t) for t in pairs]
