@@ -204,6 +204,8 @@ def main() -> None:
     parser.add_argument("--model", default="HuggingFaceTB/SmolLM2-135M-Instruct", help="or a folder with one GGUF file")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
+    # for the sides, which read them as they start: their threads take a core each; this process stays free
+    os.environ |= {"OMP_PROC_BIND": "true", "OMP_PLACES": "cores"}
     about = {
         "case": options.case,
         "command": shlex.join(["python", *sys.argv]),
