@@ -45,6 +45,7 @@ class TransitionDataModule(L.LightningDataModule, ABC):
 
     environment = ""
     layout = Layout()
+    weights: Mapping[str, int] | None = None
 
     def __init__(
         self,
@@ -121,6 +122,7 @@ class TransitionDataModule(L.LightningDataModule, ABC):
             batch_size=size,
             updates=stage.updates,
             seed=(self.seed, loop.index),
+            weights=self.weights,
             anchor_size=size if anchored else 0,
             rank=self._trainer.global_rank,
             world_size=self._trainer.world_size,

@@ -6,7 +6,7 @@ Both are sized iterables and no ``DataLoader``: transitions are in memory, and L
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 import torch
@@ -28,6 +28,7 @@ class PhaseLoader:
         batch_size: pairs in a batch of one rank.
         updates: number of batches; None means one pass over the pairs.
         seed: of the permutations.
+        weights: how many of each environment come in a round, in a seeded order; none: all transitions are one pool.
         anchor_size: labelled transitions that come with each batch of one rank.
         rank: of this process.
         world_size: number of processes.
@@ -41,16 +42,16 @@ class PhaseLoader:
         batch_size: int,
         updates: int | None,
         seed: Seed,
+        weights: Mapping[str, int] | None = None,
         anchor_size: int = 0,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.pairs = pairs
-        self.labelled = labelled
+        self._pairs = _stream(pairs, (seed, "pairs"), weights)
+        self._anchor = _stream(labelled, (seed, "anchor"), weights) if anchor_size else None
         self.batch_size = batch_size
         self.anchor_size = anchor_size
         self.updates = -(-len(pairs) // (batch_size * world_size)) if updates is None else updates
-        self.seed = seed
         self.rank = rank
         self.world_size = world_size
         self.position = 0
@@ -63,8 +64,9 @@ class PhaseLoader:
         while self.position < self.updates:
             chunk = self.position * self.world_size + self.rank
             self.position += 1  # before the yield: a checkpoint is taken while the consumer holds the batch
-            pairs = _draw(self.pairs, (self.seed, "pairs"), chunk, self.batch_size)
-            yield Batch(pairs, _draw(self.labelled, (self.seed, "anchor"), chunk, self.anchor_size))
+            pairs = _run(self._pairs, chunk, self.batch_size)
+            anchor = _run(self._anchor, chunk, self.anchor_size) if self._anchor else []
+            yield Batch(pairs, anchor)
 
     def state_dict(self) -> dict[str, int]:
         """The number of batches already given out."""
@@ -97,17 +99,46 @@ class EvalLoader:
             yield list(self.transitions[start : start + self.batch_size])
 
 
-def _draw(pool: Sequence[Transition], seed: tuple[object, ...], chunk: int, size: int) -> list[Transition]:
-    """The chunk-th run of ``size`` items in the endless stream of permutations of the pool."""
-    drawn: list[Transition] = []
-    while len(drawn) < size:
-        epoch, offset = divmod(chunk * size + len(drawn), len(pool))
-        order = _permutation(len(pool), (*seed, epoch))
-        drawn += [pool[i] for i in order[offset : offset + size - len(drawn)]]
-    return drawn
+class _Stream:
+    """Seeded permutations of a pool, one after another without end."""
+
+    def __init__(self, pool: Sequence[Transition], seed: tuple[object, ...]) -> None:
+        self.pool, self.seed = pool, seed
+
+    def __getitem__(self, index: int) -> Transition:
+        epoch, offset = divmod(index, len(self.pool))
+        return self.pool[_permutation(len(self.pool), (*self.seed, epoch))[offset]]
 
 
-@lru_cache(maxsize=4)
+class _Mixture:
+    """Streams that take turns: in every round each comes as often as its weight says, in a seeded order."""
+
+    def __init__(self, streams: Sequence[_Stream], weights: Sequence[int], seed: tuple[object, ...]) -> None:
+        self.streams, self.weights, self.seed = streams, weights, seed
+        self.turns = [i for i, weight in enumerate(weights) for _ in range(weight)]
+
+    def __getitem__(self, index: int) -> Transition:
+        turn, offset = divmod(index, len(self.turns))
+        order = _permutation(len(self.turns), (*self.seed, "turns", turn))
+        which = self.turns[order[offset]]
+        earlier = sum(self.turns[place] == which for place in order[:offset])
+        return self.streams[which][turn * self.weights[which] + earlier]
+
+
+def _run(stream: _Stream | _Mixture, chunk: int, size: int) -> list[Transition]:
+    return [stream[chunk * size + i] for i in range(size)]
+
+
+def _stream(
+    pool: Sequence[Transition], seed: tuple[object, ...], weights: Mapping[str, int] | None
+) -> _Stream | _Mixture:
+    if not weights:
+        return _Stream(pool, seed)
+    pools = {name: [t for t in pool if t.environment == name] for name in weights}
+    return _Mixture([_Stream(its, (*seed, name)) for name, its in pools.items()], list(weights.values()), seed)
+
+
+@lru_cache(maxsize=8)
 def _permutation(length: int, seed: tuple[object, ...]) -> list[int]:
     digest = hashlib.sha256(repr(seed).encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
