@@ -1,0 +1,98 @@
+"""One step of the learned world: what the FWM makes of states and actions, many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from swirl_lightning.codecs import TextCodec
+from swirl_lightning.models import GREEDY, Sampling
+from swirl_lightning.types import Ids, InputError, Transition
+
+if TYPE_CHECKING:
+    from swirl_lightning.modules.swirl import SWIRL
+
+SHOWN = 80
+"""Characters of a malformed prediction that its message shows."""
+
+
+class NextState(NamedTuple):
+    """What the FWM makes of a state and an action.
+
+    Args:
+        state: the next state; None where the prediction is malformed.
+        logp: log-probability of what was written, end token included, in nats under the distribution drawn from; 0
+            where nothing was written.
+        problem: what is wrong with a malformed prediction, else None.
+    """
+
+    state: str | None
+    logp: float
+    problem: str | None = None
+
+
+@torch.no_grad()
+def predict_next(
+    model: SWIRL,
+    states: Sequence[str],
+    actions: Sequence[str],
+    environment: str = "",
+    *,
+    sampling: Sampling = GREEDY,
+    seeds: Sequence[int] | None = None,
+) -> list[NextState]:
+    """One step from each of P states.
+
+    A prediction is malformed where it does not end within the FWM's ``max_new_tokens``, where it is no valid edit of
+    the state (``delta``) or text of a state (``full``), or where state and action are too long to be asked about.
+
+    Args:
+        model: a SWIRL that is set up.
+        states: P states.
+        actions: P actions.
+        environment: whose prompts are used.
+        sampling: the distribution to draw from.
+        seeds: P seeds of the draws; a prediction depends on its own seed alone, in whatever batch it is.
+    """
+    codec = passing_codec(model)
+    prompts: dict[int, Ids] = {}
+    problems: dict[int, str] = {}
+    for p, (state, action) in enumerate(zip(states, actions, strict=True)):
+        # what the FWM is to write is not there yet: the shortest of its kind stands in
+        stand_in = state if model.state_form == "delta" else ""
+        try:
+            code = codec.encode(Transition("", 0, state, stand_in, action, environment))
+        except InputError as error:
+            problems[p] = str(error).removeprefix("episode '' step 0: ")
+        else:
+            prompts[p] = model.fwm.prompt(code, code.z or ())
+    written: dict[int, NextState] = {}
+    if prompts:
+        rollouts = model.fwm.policy.generate(
+            list(prompts.values()), [seeds[p] if seeds else 0 for p in prompts],
+            group_size=1, max_tokens=model.fwm.max_new_tokens, sampling=sampling,
+        )  # fmt: skip
+        ends, logps = rollouts.finished.tolist(), rollouts.logp.sum(1).tolist()
+        for p, row in zip(prompts, rollouts.row_of[:, 0].tolist(), strict=True):
+            written[p] = _read(model, states[p], rollouts.completions[row], ends[row], logps[row])
+    return [written.get(p) or NextState(None, 0.0, problems[p]) for p in range(len(states))]
+
+
+def passing_codec(model: SWIRL) -> TextCodec:
+    """The model's codec with a cache of its own, for texts that are seen once: what passes through is not kept."""
+    return TextCodec(model.codec.tokenizer, model.layouts, model.state_form, model.max_tokens)
+
+
+def _read(model: SWIRL, state: str, ids: Ids, ended: bool, logp: float) -> NextState:
+    next_state = model.codec.next_state(state, ids) if ended else None
+    if next_state is not None:
+        return NextState(next_state, logp)
+    text = model.codec.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    shown = repr(text if len(text) <= SHOWN else text[:SHOWN] + "...")
+    if not ended:
+        limit = model.fwm.max_new_tokens
+        return NextState(None, logp, f"found no end within {limit} tokens (model.fwm.max_new_tokens): {shown}")
+    expected = "an edit that fits the state" if model.state_form == "delta" else "lines that begin with a space"
+    return NextState(None, logp, f"found {shown}, expected {expected}")
