@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import platform
 import random
-import shlex
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from swirl_lightning.environments.rows import write_split
+from swirl_lightning.environments.collection import describe_run, write_collection
 from swirl_lightning.environments.splits import SPLITS, Fractions, Split, assign_splits
 from swirl_lightning.types import InputError, Transition
 
@@ -84,19 +80,12 @@ def collect_textworld(
     for game in range(games):
         parts[split_of[_game_id(game)]] += play(game, steps, seed, world)
 
-    out.mkdir(parents=True, exist_ok=True)
     arguments = {"games": games, "steps": steps, "seed": seed, **asdict(world), "fractions": list(fractions)}
-    flags = [word for name, value in arguments.items() for word in (f"--{name}", json.dumps(value))]
-    record = {
-        "command": shlex.join(["swirl", "collect", "textworld", "--out", out.name, *flags]),
-        "arguments": arguments,
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in ("swirl-lightning", "textworld", "numpy")},
+    record = describe_run("textworld", out, arguments, ["textworld", "numpy"]) | {
         "games": {split: [game for game, its in split_of.items() if its == split] for split in SPLITS},
         "held_out_seen_in_training": _share_seen(parts),
-        "files": {split: write_split(out, split, parts[split], split != "state_only") for split in SPLITS},
     }
-    (out / "collection.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_collection(out, parts, record)
 
 
 def play(game: int, steps: int, seed: int, world: World) -> list[Transition]:

@@ -1,0 +1,132 @@
+"""A data set that a collector wrote: one file a split, and ``collection.json``, which says how it came about."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import platform
+import shlex
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from swirl_lightning.environments.rows import read_rows, write_split
+from swirl_lightning.environments.splits import SPLITS, Split
+from swirl_lightning.types import InputError, Transition
+
+RECORD = "collection.json"
+
+
+def describe_run(environment: str, out: Path, arguments: Mapping[str, Any], packages: Iterable[str]) -> dict[str, Any]:
+    """The begin of a record: the command that collects again, its arguments and the versions of what took part.
+
+    Args:
+        environment: the word after ``swirl collect``.
+        out: the folder that is written; only its name is kept.
+        arguments: of the collector, as JSON can write them.
+        packages: installed packages that the data depends on.
+    """
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in arguments.items()}
+    flags = [word for name, text in texts.items() for word in (f"--{name}", text)]
+    return {
+        "command": shlex.join(["swirl", "collect", environment, "--out", out.name, *flags]),
+        "arguments": dict(arguments),
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in ("swirl-lightning", *packages)},
+    }
+
+
+def write_collection(out: Path, parts: Mapping[Split, list[Transition]], record: Mapping[str, Any]) -> None:
+    """Write a file for each split, without the actions of ``state_only``, and then the record with their hashes.
+
+    Args:
+        out: the folder; it is made where it does not exist.
+        parts: the transitions of each split.
+        record: what else ``collection.json`` says; ``describe_run`` gives its begin.
+
+    Raises:
+        InputError: a split has no transition.
+    """
+    if empty := [split for split in SPLITS if not parts[split]]:
+        raise InputError(f"{out}: collected no transition for {', '.join(empty)}, expected some; collect more episodes")
+    out.mkdir(parents=True, exist_ok=True)
+    files = {split: write_split(out, split, parts[split], split != "state_only") for split in SPLITS}
+    (out / RECORD).write_text(json.dumps({**record, "files": files}, indent=2) + "\n", encoding="utf-8")
+
+
+def read_collection(folder: Path) -> dict[Split, list[Transition]]:
+    """The transitions of each split, once every file has the hash that ``collection.json`` gives.
+
+    Raises:
+        InputError: the folder, the record or a file is missing, unreadable or not what was written.
+    """
+    files = _read_record(folder)
+    for split in SPLITS:
+        path = folder / f"{split}.jsonl.gz"
+        if (found := _sha256(path)) != files[split]:
+            raise InputError(
+                f"{path}: found the sha256 {found[:12]}..., expected {files[split][:12]}... as in {RECORD}; "
+                "trajectories are stored once; collect again or restore the file"
+            )
+    return {split: read_rows(folder / f"{split}.jsonl.gz", actions=split != "state_only") for split in SPLITS}
+
+
+def check_episodes(source: Path, transitions: Sequence[Transition]) -> None:
+    """Check that each episode goes from step 0 to its end without a gap, each step from where the last one led.
+
+    Args:
+        source: the file or folder, for the message.
+        transitions: whole episodes, in any order.
+
+    Raises:
+        InputError: an episode with a gap.
+    """
+    last: dict[str, Transition] = {}
+    for t in sorted(transitions, key=lambda t: (t.episode, t.step)):
+        before = last.get(t.episode)
+        due = before.step + 1 if before else 0
+        where = f"{source}: episode {t.episode!r}, step {t.step}"
+        if t.step != due:
+            raise InputError(
+                f"{where}: an episode with a gap: expected step {due} here; restore the missing rows, or leave the "
+                "episode out"
+            )
+        if before and before.next_state != t.state:
+            raise InputError(
+                f"{where}: an episode with a gap: its state is not the next_state of step {before.step}; restore the "
+                "rows as they were collected, or leave the episode out"
+            )
+        last[t.episode] = t
+
+
+def _read_record(folder: Path) -> dict[Split, str]:
+    """The sha256 of each split's file."""
+    path = folder / RECORD
+    if not path.is_file():
+        found = "no such folder" if not folder.is_dir() else f"found no {RECORD}"
+        raise InputError(f"{folder}: {found}, expected what 'swirl collect' writes; check the path, or collect again")
+    try:
+        files = json.loads(path.read_bytes())["files"]
+        return {split: str(files[split]["sha256"]) for split in SPLITS}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: found no readable record ({type(error).__name__}: {error}), expected files.SPLIT.sha256 for each "
+            f"of {', '.join(SPLITS)}; restore the file or collect again"
+        ) from error
+
+
+def _sha256(path: Path) -> str:
+    """Of the uncompressed bytes: they do not depend on the version of zlib."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, but {RECORD} names it; restore the file or collect again")
+    digest = hashlib.sha256()
+    try:
+        with gzip.open(path) as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(f"{path}: the gzip data is broken ({error}); restore the file or collect again") from error
+    return digest.hexdigest()
