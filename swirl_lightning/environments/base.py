@@ -39,6 +39,8 @@ class TransitionDataModule(L.LightningDataModule, ABC):
         num_labels: use only so many labelled transitions, chosen by the seed; more labels add to fewer.
         cover: let the kinds of action (its first word) take turns in that choice, so that all are covered: a kind that
             the IDM never samples cannot be rewarded.
+        num_label_episodes: use only the labelled transitions of so many episodes, chosen by the seed; more episodes add
+            to fewer. ``num_labels`` then chooses among these.
         eval_limit: evaluate on at most so many transitions of a split, spread over its episodes; always the same ones.
         seed: of the chosen labels, the order of the batches and, where the data comes unsplit, the splits.
     """
@@ -53,18 +55,20 @@ class TransitionDataModule(L.LightningDataModule, ABC):
         eval_batch_size: int = 64,
         num_labels: int | None = None,
         cover: bool = True,
+        num_label_episodes: int | None = None,
         eval_limit: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        sizes = {"batch_size": batch_size, "eval_batch_size": eval_batch_size}
-        for name, value in (sizes | {"num_labels": num_labels, "eval_limit": eval_limit}).items():
+        sizes = {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "num_labels": num_labels}
+        for name, value in (sizes | {"num_label_episodes": num_label_episodes, "eval_limit": eval_limit}).items():
             if value is not None and value < 1:
                 raise InputError(f"data.{name}: found {value}, expected at least 1")
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.num_labels = num_labels
         self.cover = cover
+        self.num_label_episodes = num_label_episodes
         self.eval_limit = eval_limit
         self.seed = seed
         self.labelled: list[Transition] = []
@@ -88,7 +92,8 @@ class TransitionDataModule(L.LightningDataModule, ABC):
         """Load the four splits, once.
 
         Raises:
-            InputError: an action is missing, or there are fewer labelled transitions than ``num_labels``.
+            InputError: an action is missing, or there are fewer labelled transitions than ``num_labels``, or fewer of
+                their episodes than ``num_label_episodes``.
         """
         if self.labelled:
             return
@@ -96,7 +101,7 @@ class TransitionDataModule(L.LightningDataModule, ABC):
         self.state_only = drop_actions(self._load("state_only"), "data")
         self.validation = self._limit(self._with_actions("validation"))
         self.test = self._limit(self._with_actions("test"))
-        self.labelled = self._choose(self._with_actions("labelled"))
+        self.labelled = self._choose(self._of_few_episodes(self._with_actions("labelled")))
 
     def corpus(self) -> Iterator[str]:
         """The texts that a tokenizer may be trained on: training states and the chosen actions, nothing held out."""
@@ -166,6 +171,19 @@ class TransitionDataModule(L.LightningDataModule, ABC):
                     "only state_only transitions may come without; add it, or move the episode to state_only"
                 )
         return transitions
+
+    def _of_few_episodes(self, labelled: list[Transition]) -> list[Transition]:
+        if self.num_label_episodes is None:
+            return labelled
+        episodes = sorted({t.episode for t in labelled})
+        if self.num_label_episodes > len(episodes):
+            raise InputError(
+                f"data.num_label_episodes: found {self.num_label_episodes}, expected at most {len(episodes)}, the "
+                "number of labelled episodes; lower it, or set it to null to use all"
+            )
+        order = take_turns(episodes, lambda _: "", f"{self.seed}/episodes")
+        chosen = set(order[: self.num_label_episodes])
+        return [t for t in labelled if t.episode in chosen]
 
     def _choose(self, labelled: list[Transition]) -> list[Transition]:
         if self.num_labels is None:

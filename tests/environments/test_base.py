@@ -185,7 +185,28 @@ def test_more_labels_than_there_are_is_refused(splits):
         quiet(splits, num_labels=21).setup()
 
 
-@pytest.mark.parametrize("name", ["batch_size", "eval_batch_size", "num_labels", "eval_limit"])
+def test_labels_by_episode_are_whole_episodes(splits, episode):
+    splits["labelled"] = [t for name in "abcdef" for t in episode(name, 4)]
+
+    def names(seed, number):
+        few = chosen(splits, num_label_episodes=number, seed=seed)
+        assert few == [t for t in splits["labelled"] if t.episode in {t.episode for t in few}]
+        assert len(few) == 4 * number
+        return {t.episode for t in few}
+
+    assert names(0, 2) < names(0, 3) < names(0, 6)
+    assert len({frozenset(names(seed, 2)) for seed in range(9)}) > 3
+    few = chosen(splits, num_label_episodes=2, num_labels=3)
+    assert len(few) == 3
+    assert {t.episode for t in few} <= names(0, 2)
+
+
+def test_more_episodes_than_there_are_is_refused(splits):
+    with pytest.raises(InputError, match=r"data\.num_label_episodes: found 2, expected at most 1, the number of lab"):
+        quiet(splits, num_label_episodes=2).setup()
+
+
+@pytest.mark.parametrize("name", ["batch_size", "eval_batch_size", "num_labels", "num_label_episodes", "eval_limit"])
 def test_sizes_must_be_positive(splits, name):
     with pytest.raises(InputError, match=rf"data\.{name}: found 0, expected at least 1"):
         Made(splits, **{name: 0})
