@@ -10,7 +10,10 @@ from swirl_lightning.metrics.mean import MeanScore
 
 
 class ExactMatch(MeanScore):
-    """Share of predictions equal to their target, in [0, 1]."""
+    """Share of predictions equal to their target once white space at both ends is stripped, in [0, 1].
+
+    The definition of Word2World's evaluation script; nothing else is normalised.
+    """
 
     def update(self, predictions: list[str | None], targets: list[str]) -> None:
         """Adds N predictions with their N targets.
@@ -19,14 +22,15 @@ class ExactMatch(MeanScore):
             ValueError: the lists differ in length.
         """
         _check_lengths(predictions=predictions, targets=targets)
-        self.add([float(p == t) for p, t in zip(predictions, targets, strict=True)])
+        pairs = zip(predictions, targets, strict=True)
+        self.add([float(p is not None and p.strip() == t.strip()) for p, t in pairs])
 
 
 class TokenF1(MeanScore):
     """Mean F1 between the bags of whitespace-separated tokens, in [0, 1].
 
-    As in SQuAD (arXiv 1606.05250), but without its normalisation of case, articles and punctuation; 1 where both are
-    empty.
+    As in SQuAD (arXiv:1606.05250), but without its normalisation of case, articles and punctuation; 1 where both are
+    empty. Word2World reports a word-level F1 too, but released no code for it; this is the natural reading.
     """
 
     def update(self, predictions: list[str | None], targets: list[str]) -> None:
@@ -43,8 +47,9 @@ class TokenF1(MeanScore):
 class DeltaF1(MeanScore):
     """Mean F1 between the lines that the prediction changes in the state and those that truly change, in [0, 1].
 
-    Copying the state earns nothing, as it does in ``TokenF1``, unless nothing changes, which is worth 1. Removed and
-    added lines are kept apart; a line that only moves is no change.
+    Our own definition. Copying the state, which scores high in ``TokenF1``, earns nothing here unless nothing changes,
+    which is worth 1. Removed and added lines are kept apart; a line that only moves is no change. Whole lines count:
+    a long line that is wrong in one word is wrong.
     """
 
     def update(self, states: list[str], predictions: list[str | None], targets: list[str]) -> None:

@@ -35,8 +35,24 @@ def naive_f1(predicted, target):
     return 2 * precision * recall / (precision + recall)
 
 
-def test_exact_match():
-    assert value(ExactMatch(), ["a", "b ", None, ""], ["a", "b", "", ""]) == 0.5
+@pytest.mark.parametrize(
+    ("prediction", "target", "score"),
+    [
+        ("a b", "a b", 1),
+        ("\n a b", "a b \n", 1),  # stripped, as in Word2World
+        ("a  b", "a b", 0),
+        ("A b", "a b", 0),
+        ("a b.", "a b", 0),
+        ("", "", 1),
+        (None, "", 0),
+    ],
+)
+def test_exact_match_worked_examples(prediction, target, score):
+    assert value(ExactMatch(), [prediction], [target]) == score
+
+
+def test_exact_match_is_a_mean():
+    assert value(ExactMatch(), ["a", "b ", None, "c"], ["a", "b", "", "d"]) == 0.5
 
 
 @pytest.mark.parametrize(
