@@ -7,11 +7,13 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from swirl_lightning.models.lora import FusedLora
@@ -42,9 +44,28 @@ class Weights(nn.Module, ABC):
         """Whether ``activate("")`` gives a base model that no phase has trained."""
         return False
 
+    @property
+    def base_name(self) -> str | None:
+        """The name or folder that the base was loaded from; None where there is none."""
+        return None
+
     @abstractmethod
     def named(self, name: str) -> dict[str, nn.Parameter]:
         """The parameters of the set ``name``; the same keys for every set."""
+
+    @abstractmethod
+    def export(self, name: str, folder: Path, *, merge: bool = False, base_name: str | None = None) -> None:
+        """Write the set ``name`` as a folder of the Hugging Face libraries: whole, or an adapter in PEFT's layout.
+
+        Args:
+            name: the set.
+            folder: where to.
+            merge: add an adapter to its base and write the whole model.
+            base_name: what an adapter's base is called from now on; None keeps the name that it was loaded by.
+
+        Raises:
+            InputError: a quantised base cannot be merged.
+        """
 
     def set_trainable(self, *names: str) -> None:
         """Give gradients to these sets and to no other."""
@@ -112,6 +133,9 @@ class FullWeights(Weights):
     def named(self, name: str) -> dict[str, nn.Parameter]:  # noqa: D102
         return dict(self.models[name].named_parameters())
 
+    def export(self, name: str, folder: Path, *, merge: bool = False, base_name: str | None = None) -> None:  # noqa: D102
+        self.activate(name).save_pretrained(folder)
+
 
 class LoraWeights(Weights):
     """LoRA adapters (arXiv:2106.09685) on one frozen base; switching them moves no tensor.
@@ -178,8 +202,42 @@ class LoraWeights(Weights):
     def named(self, name: str) -> dict[str, nn.Parameter]:  # noqa: D102
         return self._named[name]
 
+    @property
+    def base_name(self) -> str | None:  # noqa: D102
+        return self.model.name_or_path or None
+
+    def export(self, name: str, folder: Path, *, merge: bool = False, base_name: str | None = None) -> None:  # noqa: D102
+        if merge:
+            self._merged(name).save_pretrained(folder)
+            return
+        config = copy.copy(self.config)
+        config.base_model_name_or_path = base_name or self.base_name
+        config.task_type, config.inference_mode = "CAUSAL_LM", True
+        config.target_modules = sorted(config.target_modules)  # what "all-linear" has become, in one order
+        config.save_pretrained(folder)
+        tensors = {f"base_model.model.{key}": p.detach().cpu().contiguous() for key, p in self.named(name).items()}
+        save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+
     def scoring_precision(self) -> AbstractContextManager[None]:  # noqa: D102
         return float32_forward(self.model) if computes_in_half(self.model) else nullcontext()
+
+    @torch.no_grad()
+    def _merged(self, name: str) -> Any:
+        """The base's architecture anew, with W + s B A for each W that has an adapter."""
+        if getattr(self.model, "is_quantized", False):
+            raise InputError(
+                "--merge: found a quantised base, into which an adapter does not fit without loss; export the adapter "
+                "(--merge false), or load the run with --model.base.quantize=none"
+            )
+        tensors = {k.replace(".base_layer.", "."): v for k, v in self.model.state_dict().items() if ".lora_" not in k}
+        for key, layer in self.model.named_modules():
+            if isinstance(layer, LoraLayer):
+                weight = tensors[f"{key}.weight"]
+                tensors[f"{key}.weight"] = weight + layer.get_delta_weight(name).to(weight.dtype)
+        with torch.device("meta"):
+            merged = type(self.model)(self.model.config)
+        merged.load_state_dict(tensors, assign=True)
+        return merged
 
 
 def _enable_checkpointing(model: Any) -> None:

@@ -1,0 +1,93 @@
+"""Files and folders that are whole or not there."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from swirl_lightning.environments.rows import SUFFIXES
+from swirl_lightning.types import InputError
+
+WriteRows = Callable[[Sequence[Mapping[str, Any]]], None]
+
+
+def check_new(path: Path) -> None:
+    """Refuse a name that is taken."""
+    if path.exists():
+        raise InputError(f"{path}: already there, expected a new name: nothing is written over; choose another")
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A place to write a file or a folder, which gets its name when all is written and goes after an error.
+
+    Raises:
+        InputError: the name is taken: nothing is written over.
+    """
+    check_new(path)
+    part = path.with_name(f".{path.name}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove(part)  # left by a process that was killed
+    try:
+        yield part
+        part.rename(path)
+    finally:
+        _remove(part)
+
+
+@contextmanager
+def rows_file(path: Path) -> Iterator[WriteRows]:
+    """Write rows to a new file in the format that its name ends in: a function that takes some at a time.
+
+    The same rows give the same bytes.
+
+    Raises:
+        InputError: the name has another ending, or is taken.
+    """
+    if not path.name.endswith(SUFFIXES):
+        raise InputError(f"{path}: found the name {path.name!r}, expected one ending in {', '.join(SUFFIXES)}")
+    with whole(path) as part, ExitStack() as stack:
+        if path.suffix == ".parquet":
+            yield stack.enter_context(_parquet(part))
+            return
+        raw: Any = stack.enter_context(part.open("wb"))
+        if path.suffix == ".gz":
+            raw = stack.enter_context(gzip.GzipFile("", "wb", fileobj=raw, mtime=0))
+        file = stack.enter_context(io.TextIOWrapper(raw, encoding="utf-8", newline="\n"))
+        yield lambda rows: file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[WriteRows]:
+    import pyarrow
+    import pyarrow.parquet
+
+    text, fields = pyarrow.string(), ("episode", "step", "state", "next_state", "action")
+    schema = pyarrow.schema([(field, pyarrow.int64() if field == "step" else text) for field in fields])
+    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
+        yield lambda rows: writer.write_table(pyarrow.Table.from_pylist(list(rows), schema))
+
+
+def read_text(path: Path, option: str) -> str:
+    """The text of a file, without the line end that editors put last.
+
+    Raises:
+        InputError: there is no such file, or it is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8").removesuffix("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{option}: {path}: {error}; expected a text file in UTF-8") from error
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

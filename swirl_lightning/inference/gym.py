@@ -1,0 +1,119 @@
+"""The learned world as a Gymnasium environment, so that an agent can act in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from swirl_lightning.environments.rows import scan_rows
+from swirl_lightning.inference.load import environment_of
+from swirl_lightning.models import Sampling
+from swirl_lightning.modules import SWIRL
+from swirl_lightning.modules.prediction import predict_next
+from swirl_lightning.types import InputError
+
+try:
+    import gymnasium
+except ImportError as error:
+    raise InputError(
+        "the environment for agents needs Gymnasium, found none: pip install 'swirl-lightning[gym]'"
+    ) from error
+
+Reward = Callable[[str, str, str], float]
+"""Of (state, action, next state)."""
+Ending = Callable[[str, str, str], bool]
+
+
+class AnyText(gymnasium.spaces.Text):
+    """Text of any characters, not of a list of them; samples are printable ASCII."""
+
+    def contains(self, x: Any) -> bool:  # noqa: D102
+        return isinstance(x, str) and self.min_length <= len(x) <= self.max_length
+
+
+class WorldModelEnv(gymnasium.Env[str, str]):
+    """A Forward World Model that is acted in: observations are states, actions are texts.
+
+    ``reset`` draws a first state, or takes ``options={"state": ...}``. ``step`` lets the FWM write the next state. A
+    malformed prediction truncates the episode: the state stays, the reward is 0, and ``info["malformed"]`` says what
+    is wrong, else it is None; ``info["logp"]`` is the log-probability of what was written, in nats. Wrap it in
+    ``gymnasium.wrappers.TimeLimit`` for a longest episode.
+
+    Args:
+        model: of ``load_run``.
+        starts: first states, or a log, of whose episodes the first states are taken.
+        reward: of (state, action, next state).
+        terminated: whether (state, action, next state) ends the episode; None never ends it.
+        environment: whose prompts are used; None takes the only one that the run had.
+        temperature: next states are drawn with it, by the seed given to ``reset``; 0 takes the most probable one.
+        max_length: longest state and action, in characters.
+    """
+
+    metadata = {"render_modes": []}
+
+    def __init__(
+        self,
+        model: SWIRL,
+        starts: Sequence[str] | Path,
+        reward: Reward,
+        terminated: Ending | None = None,
+        *,
+        environment: str | None = None,
+        temperature: float = 0.0,
+        max_length: int = 100_000,
+    ) -> None:
+        if isinstance(starts, str):
+            raise InputError("starts: found one text, expected a list of first states, or the Path of a log")
+        self.model = model
+        self.starts = first_states(starts) if isinstance(starts, Path) else list(starts)
+        if not self.starts:
+            raise InputError("starts: found none, expected a first state at least")
+        self.reward = reward
+        self.terminated = terminated
+        self.environment = environment_of(model, environment)
+        self.sampling = Sampling(temperature)
+        self.observation_space = AnyText(max_length, min_length=0)
+        self.action_space = AnyText(max_length, min_length=1)
+        self._state: str | None = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        """Begin an episode. Returns its first state, and no information.
+
+        Args:
+            seed: of first states and draws from now on.
+            options: ``{"state": text}`` begins there.
+        """
+        super().reset(seed=seed)
+        state = (options or {}).get("state")
+        if state is None:
+            state = self.starts[int(self.np_random.integers(len(self.starts)))]
+        self._state = state
+        return state, {}
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Act. Returns state, reward, terminated, truncated and information.
+
+        Raises:
+            gymnasium.error.ResetNeeded: no episode is running.
+        """
+        if self._state is None:
+            raise gymnasium.error.ResetNeeded("no episode is running: call reset first")
+        state, seed = self._state, int(self.np_random.integers(2**63))
+        (found,) = predict_next(self.model, [state], [action], self.environment, sampling=self.sampling, seeds=[seed])
+        info = {"logp": found.logp, "malformed": found.problem}
+        if found.state is None:
+            self._state = None
+            return state, 0.0, False, True, info
+        ends = self.terminated is not None and bool(self.terminated(state, action, found.state))
+        self._state = None if ends else found.state
+        return found.state, float(self.reward(state, action, found.state)), ends, False, info
+
+
+def first_states(log: Path) -> list[str]:
+    """The state that each episode of a log begins with, in the order of the log."""
+    first: dict[str, tuple[int, str]] = {}
+    for _, t in scan_rows(log):
+        if t.episode not in first or t.step < first[t.episode][0]:
+            first[t.episode] = (t.step, t.state)
+    return [state for _, state in first.values()]

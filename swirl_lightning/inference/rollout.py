@@ -1,0 +1,89 @@
+"""A state continued through a list of actions by the FWM."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from swirl_lightning.inference.files import read_text
+from swirl_lightning.inference.load import environment_of
+from swirl_lightning.models import Sampling
+from swirl_lightning.modules import SWIRL
+from swirl_lightning.modules.prediction import predict_next
+from swirl_lightning.types import InputError
+
+
+class Step(NamedTuple):
+    """One step of a rollout.
+
+    Args:
+        action: what was done.
+        state: the state it led to; None where the prediction is malformed.
+        logp: log-probability of the prediction, in nats.
+        problem: what is wrong with a malformed prediction, else None.
+    """
+
+    action: str
+    state: str | None
+    logp: float
+    problem: str | None = None
+
+
+def roll_out(
+    model: SWIRL,
+    state: str,
+    actions: Sequence[str],
+    *,
+    environment: str | None = None,
+    temperature: float = 0.0,
+    seed: int = 0,
+) -> list[Step]:
+    """Feed each predicted state back in, action by action. A malformed prediction is the last step.
+
+    Args:
+        model: of ``load_run``.
+        state: the first state.
+        actions: T actions.
+        environment: whose prompts are used; None takes the only one that the run had.
+        temperature: of the draws; 0 takes the most probable token each time.
+        seed: of the draws.
+
+    Returns:
+        T steps, or fewer where one is malformed: then the last has no state.
+    """
+    if temperature < 0:
+        raise InputError(f"--temperature: found {temperature}, expected at least 0")
+    environment, sampling = environment_of(model, environment), Sampling(temperature)
+    steps: list[Step] = []
+    for t, action in enumerate(actions):
+        (found,) = predict_next(model, [state], [action], environment, sampling=sampling, seeds=[seed + t])
+        steps.append(Step(action, *found))
+        if found.state is None:
+            break
+        state = found.state
+    return steps
+
+
+def read_actions(path: Path) -> list[str]:
+    """The actions of a file: a JSON list of texts, or one a line.
+
+    Raises:
+        InputError: there is none, or one is no text or empty.
+    """
+    text = read_text(path, "--actions")
+    listed = text.lstrip().startswith("[")
+    try:
+        actions = json.loads(text) if listed else text.split("\n")
+    except json.JSONDecodeError as error:
+        raise InputError(f"--actions: {path}: found no valid JSON ({error}), expected a list of texts") from error
+    for number, action in enumerate(actions, start=1):
+        if not (isinstance(action, str) and action.strip()):
+            place = f"{path}: entry {number}" if listed else f"{path}:{number}"
+            raise InputError(
+                f"--actions: {place}: found {action!r}, expected an action: one a line, or a JSON list of texts"
+            )
+    if not actions:
+        raise InputError(f"--actions: {path}: found an empty list, expected an action at least")
+    return [action.removesuffix("\r") for action in actions]
