@@ -1,0 +1,111 @@
+"""Verification at test time: of N sampled next states, the one that shows the action best. Nothing is trained.
+
+Shape letters: P transitions, N samples of each, R distinct ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from math import inf
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from swirl_lightning.rewards import LikelihoodReward, ScoringTask
+from swirl_lightning.types import Encoded, Ids, InputError, Rollouts, Transition
+
+if TYPE_CHECKING:
+    from swirl_lightning.modules.phases import PhaseSteps
+
+
+class Candidates(NamedTuple):
+    """What the FWM drew for one transition; a next state that is None is no valid state.
+
+    Args:
+        best: the one in which the IDM finds the action most probable.
+        first: the first that was drawn, which is what N = 1 would give.
+        distinct: all that were drawn, each once, in the order in which they came up.
+    """
+
+    best: str | None
+    first: str | None
+    distinct: tuple[str | None, ...]
+
+
+@torch.no_grad()
+def best_of_n(model: PhaseSteps, transitions: Sequence[Transition], n: int, seed: int = 0) -> list[Candidates]:
+    """Draw N next states from the FWM and choose by the IDM's log Q(z | x, y) (arXiv:2602.06130, section 5).
+
+    A sample without an end, or that is no valid edit of the state, is chosen only where there is no other.
+
+    Args:
+        model: both roles, set up.
+        transitions: P transitions with their actions.
+        n: N.
+        seed: of the draws, which depend on it and on the transition alone, in whatever batch that is.
+
+    Raises:
+        InputError: if a transition has no action to verify.
+    """
+    codes = [model.codec.encode(t) for t in transitions]
+    zs = [code.z for code in codes if code.z is not None]
+    if len(zs) < len(codes):
+        raise InputError("best of N chooses the next state that shows the action; found a transition without one")
+    prompts = [model.fwm.prompt(code, z) for code, z in zip(codes, zs, strict=True)]
+    seeds = [_seed(seed, t) for t in transitions]
+    fwm = model.fwm
+    rollouts = fwm.policy.generate(
+        prompts, seeds, group_size=n, max_tokens=fwm.max_new_tokens, sampling=fwm.sampling
+    )  # fmt: skip
+    task = verification_task(model, rollouts, transitions, codes, zs)
+    score_R = LikelihoodReward(floor=-inf)(rollouts, task, model.idm.policy).total
+    states = [task.text(r) for r in range(len(rollouts.completions))]
+    firsts, chosen = rollouts.row_of[:, 0].tolist(), best_rows(score_R, rollouts.prompt_of)
+    distinct = [tuple(states[r] for r in rows) for rows in _rows_of(rollouts.prompt_of)]
+    return [
+        Candidates(states[best], states[first], drawn)
+        for best, first, drawn in zip(chosen, firsts, distinct, strict=True)
+    ]
+
+
+def verification_task(
+    model: PhaseSteps,
+    rollouts: Rollouts,
+    transitions: Sequence[Transition],
+    codes: Sequence[Encoded],
+    zs: Sequence[Ids],
+) -> ScoringTask:
+    """How well an action shows in each next state of the rollouts, asked with the IDM's own training prompt.
+
+    Args:
+        model: both roles.
+        rollouts: next states that the FWM wrote, R rows.
+        transitions: P transitions; their own next states are not used.
+        codes: their ids.
+        zs: the actions that the FWM was given. P
+    """
+    heads = [len(code.prompts.inverse(code.x, ())) - len(code.prompts.action) for code in codes]
+    return model._scoring_task(
+        rollouts, transitions, heads, zs, lambda p, y: model.idm.prompt(codes[p], y),
+        lambda p, y: model.codec.next_state(transitions[p].state, y),
+    )  # fmt: skip
+
+
+def best_rows(score_R: Tensor, prompt_of_R: Tensor) -> list[int]:
+    """The row with the highest score of each prompt; among equals, the one that came up first. P"""
+    scores = score_R.tolist()
+    return [max(rows, key=lambda r: (scores[r], -r)) for rows in _rows_of(prompt_of_R)]
+
+
+def _rows_of(prompt_of_R: Tensor) -> list[list[int]]:
+    rows: dict[int, list[int]] = {}
+    for r, p in enumerate(prompt_of_R.tolist()):
+        rows.setdefault(p, []).append(r)
+    return [rows[p] for p in sorted(rows)]
+
+
+def _seed(seed: int, transition: Transition) -> int:
+    place = (seed, "best of n", transition.episode, transition.step)
+    return int.from_bytes(blake2b(repr(place).encode(), digest_size=6).digest())
