@@ -6,7 +6,8 @@ if __name__ != "swirl_lightning.callbacks":
 from swirl_lightning.callbacks.checkpoint import PhaseCheckpoint
 from swirl_lightning.callbacks.freeze import PhaseFreeze, PhaseStart
 from swirl_lightning.callbacks.monitor import PhaseMonitor
+from swirl_lightning.callbacks.open_loop import OpenLoop
 from swirl_lightning.callbacks.progress import PhaseProgress
 from swirl_lightning.callbacks.recorder import RunRecorder
 
-__all__ = ["PhaseCheckpoint", "PhaseFreeze", "PhaseMonitor", "PhaseProgress", "PhaseStart", "RunRecorder"]
+__all__ = ["OpenLoop", "PhaseCheckpoint", "PhaseFreeze", "PhaseMonitor", "PhaseProgress", "PhaseStart", "RunRecorder"]

@@ -1,0 +1,111 @@
+"""How far the Forward World Model can be followed when it reads its own next states."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import lightning as L
+
+from swirl_lightning.callbacks.freeze import running
+from swirl_lightning.environments.splits import take_turns
+from swirl_lightning.metrics import DeltaF1, ExactMatch, TokenF1
+from swirl_lightning.modules import SWIRL
+from swirl_lightning.modules.open_loop import chains_of, open_loop
+from swirl_lightning.types import InputError, Transition
+
+
+class OpenLoop(L.Callback):
+    """Follows held-out episodes open-loop with each evaluation of the test split and scores every step.
+
+    The FWM starts from a true state and then reads its own next states, with the true actions. For step k = 1, 2, ...
+    ``fwm/open_loop_<k>/exact_match``, ``token_f1`` and ``delta_f1`` compare its k-th next state with the true one, over
+    the chains that are so long; ``delta_f1`` is of what has changed since the start of the chain. Beside them stands
+    ``copy_token_f1``, the token F1 of a model that changes nothing, whose ``delta_f1`` would be 0.
+
+    Chains are taken from the whole test split, whatever ``data.eval_limit`` is, always the same ones.
+
+    Args:
+        steps: longest chain.
+        chains: so many chains at most, spread over the episodes.
+
+    Raises:
+        InputError: a value is out of range, or no two held-out steps follow one another.
+    """
+
+    def __init__(self, steps: int = 6, chains: int = 50) -> None:
+        for name, value, least in (("steps", steps, 2), ("chains", chains, 1)):
+            if value < least:
+                raise InputError(f"OpenLoop.{name}: found {value}, expected at least {least}")
+        self.steps = steps
+        self.chains = chains
+        self._chosen: list[list[Transition]] = []
+        self._values: dict[str, float] = {}
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Choose the chains."""
+        if stage not in ("fit", "test"):
+            return
+        parts = trainer.datamodule.parts()  # type: ignore[attr-defined]
+        test = [replace(t, environment=name) for name, part in parts.items() for t in part.load("test")]
+        found = chains_of(test, self.steps)
+        if not found:
+            raise InputError(_gap(test))
+        order = take_turns(found, lambda chain: f"{chain[0].environment}/{chain[0].episode}", "open loop")
+        self._chosen = order[: self.chains]
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Find a first transition that is too long before any training."""
+        running(trainer, pl_module)[1].codec.encode_all([chain[0] for chain in self._chosen])
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Roll out, score and log; after a ``pretrain`` stage the FWM cannot answer yet."""
+        loop, module = running(trainer, pl_module)
+        fitting = trainer.state.fn == "fit" and loop.stage.phase != "pretrain"
+        self._values = self._measure(trainer, module) if fitting or trainer.testing else {}
+        pl_module.log_dict({f"test/{name}": value for name, value in self._values.items()}, sync_dist=True)
+
+    on_test_epoch_end = on_validation_epoch_end
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Put the scores beside the module's own results, which exist by now, for results.json."""
+        if self._values:
+            running(trainer, pl_module)[1].results["test"].update(self._values)
+
+    on_test_end = on_validation_end
+
+    def _measure(self, trainer: L.Trainer, module: SWIRL) -> dict[str, float]:
+        """The scores of every step over the chains of all processes, each of which rolls out its share."""
+        chains = self._chosen[trainer.global_rank :: trainer.world_size]
+        with trainer.precision_plugin.val_step_context():
+            said = open_loop(module, chains)
+        values = {}
+        for k in range(max(map(len, self._chosen))):
+            long = [(chain, ys) for chain, ys in zip(chains, said, strict=True) if k < len(chain)]
+            rows = [(chain[0].state, ys[k], chain[k].next_state) for chain, ys in long]
+            starts, predictions, targets = map(list, zip(*rows, strict=True)) if rows else ([], [], [])
+            scores: dict[str, tuple[Any, ...]] = {
+                "exact_match": (ExactMatch(), predictions, targets),
+                "token_f1": (TokenF1(), predictions, targets),
+                "delta_f1": (DeltaF1(), starts, predictions, targets),
+                "copy_token_f1": (TokenF1(), starts, targets),
+            }
+            for name, (metric, *columns) in scores.items():
+                metric.to(module.device).update(*columns)
+                values[f"fwm/open_loop_{k + 1}/{name}"] = float(metric.compute())
+        return values
+
+
+def _gap(transitions: list[Transition]) -> str:
+    """Why there is no chain, told by the first episode that has two steps."""
+    found = "no episode has two steps"
+    order = sorted(transitions, key=lambda t: (t.environment, t.episode, t.step))
+    for a, b in pairwise(order):
+        if (a.environment, a.episode) == (b.environment, b.episode):
+            found = f"episode {b.episode!r} step {b.step} does not begin with the state that step {a.step} ends with"
+            break
+    return (
+        f"data: test: the held-out episodes have gaps ({found}), expected steps that follow one another; keep every "
+        "step of some test episodes, or leave out the callback OpenLoop"
+    )
