@@ -7,26 +7,30 @@ Fact form, for states that are a sorted list of distinct facts, one a line. Orde
     - keycard in safe
     + keycard carried
 
-Line form, for any other text: hunks that begin at line k of x, counted from 0, and there replace lines::
+Line form, for any other text. It walks down x from the top and says where by what stands there::
 
-    @ 3
-    - the lamp is off
-    + the lamp is on
+    = <div> Results         go down behind the next line that reads so; all lines on the way stay
+    - <p> none              go down to the next line that reads so; it goes
+    ~ </table>              the lines from here down to the next line that reads so go, it too
+    + <p> 3 hits            this line comes here
+    @ end                   go down to the end
+    @ 3                     go down to line 3, counted from 0: only where no few lines tell the place
 
-Lines that go are written out in both forms, so that a wrong edit shows itself instead of being applied elsewhere.
+Lines that go are named in both forms, so that a wrong edit shows itself instead of being applied elsewhere.
 """
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections import Counter
-from collections.abc import Iterator
-from difflib import SequenceMatcher
+from collections import Counter, defaultdict
 
-_Range = tuple[int, int, int, int]  # a[i:j] becomes b[k:m], as (i, j, k, m)
-_HUNK = re.compile(r"@ (0|[1-9][0-9]{0,11})")
-_MAX_STEPS = 5_000_000  # of difflib on one gap, at its worst; keeps 10,000 lines under a second
+from swirl_lightning.codecs.delta_diff import changed_ranges
+
+_LINE_NUMBER = re.compile(r"0|[1-9][0-9]{0,11}")
+_MAX_CONTEXT = 3  # kept lines that may lead to one change; more would say less than a line number
+_MAX_SPANS = 3  # of lines that one run of removed lines may be told by; what is left of it is written out
+_LEAST_SPAN = 3  # lines; fewer are written out
 
 
 def encode_delta(x: str, y: str) -> str:
@@ -40,18 +44,19 @@ def encode_delta(x: str, y: str) -> str:
         The edit: ``decode_delta(x, encode_delta(x, y)) == y`` for any two strings; empty where x equals y.
     """
     x_lines, y_lines = _lines(x), _lines(y)
-    if _are_facts(x_lines) and _are_facts(y_lines):
+    if not _are_facts(x_lines):
+        return "\n".join(_line_edit(x_lines, y_lines))
+    if _are_facts(y_lines):
         before, after = set(x_lines), set(y_lines)
         removed = [f"- {line}" for line in x_lines if line not in after]
         return "\n".join(removed + [f"+ {line}" for line in y_lines if line not in before])
-    edit: list[str] = []
-    for i, j, k, m in _changed_ranges(x_lines, y_lines):
-        edit += [f"@ {i}", *(f"- {line}" for line in x_lines[i:j]), *(f"+ {line}" for line in y_lines[k:m])]
-    return "\n".join(edit)
+    edit = _line_edit(x_lines, y_lines)
+    # on a state of facts, an edit that began with "-" or "+" would be read as facts
+    return "\n".join(edit if edit[0].startswith(("=", "@")) else ["@ 0", *edit])
 
 
 def decode_delta(x: str, edit: str) -> str | None:
-    """Applies an edit to x, in linear time. The lines of a fact edit may come in any order, for they mean the same.
+    """Applies an edit to x, in near-linear time. The lines of a fact edit may come in any order; they mean the same.
 
     Args:
         x: the state.
@@ -63,7 +68,8 @@ def decode_delta(x: str, edit: str) -> str | None:
     if not edit:
         return x
     x_lines, edit_lines = _lines(x), edit.split("\n")
-    y_lines = _apply_hunks(x_lines, edit_lines) if edit.startswith("@") else _apply_facts(x_lines, edit_lines)
+    facts = _are_facts(x_lines) and not edit.startswith(("=", "@"))
+    y_lines = (_apply_facts if facts else _apply_lines)(x_lines, edit_lines)
     return None if y_lines is None else "\n".join(y_lines)
 
 
@@ -90,75 +96,99 @@ def _apply_facts(x_lines: list[str], edit_lines: list[str]) -> list[str] | None:
         if sign not in ("- ", "+ ") or not fact or fact in touched or (sign == "- ") != (fact in before):
             return None
         touched.add(fact)
-    return sorted(before ^ touched) if _are_facts(x_lines) else None
+    return sorted(before ^ touched)
 
 
-def _apply_hunks(x_lines: list[str], edit_lines: list[str]) -> list[str] | None:
+def _apply_lines(x_lines: list[str], edit_lines: list[str]) -> list[str] | None:
+    places: dict[str, list[int]] = defaultdict(list)
+    for i, line in enumerate(x_lines):
+        places[line].append(i)
     y_lines: list[str] = []
-    start, place = -1, 0  # where the last hunk began; the next line of x to be read
+    here = 0  # the line of x before which the edit stands
     for line in edit_lines:
         sign, rest = line[:2], line[2:]
-        if sign == "@ ":
-            header, last_start = _HUNK.fullmatch(line), start
-            start = int(header[1]) if header else -1
-            if not max(last_start + 1, place) <= start <= len(x_lines):
-                return None
-            y_lines += x_lines[place:start]
-            place = start
-        elif sign == "+ ":
+        if sign == "+ ":
             y_lines.append(rest)
-        elif sign == "- " and x_lines[place : place + 1] == [rest]:
-            place += 1
+            continue
+        if sign in ("= ", "- ", "~ "):
+            found = places.get(rest, [])
+            n = bisect_left(found, here)
+            there = found[n] if n < len(found) else -1
+        elif sign == "@ " and (rest == "end" or _LINE_NUMBER.fullmatch(rest)):
+            there = len(x_lines) if rest == "end" else int(rest)
         else:
             return None
-    return y_lines + x_lines[place:]
+        if not here <= there <= len(x_lines):
+            return None
+        if sign != "~ ":
+            y_lines += x_lines[here:there]
+        if sign == "= ":
+            y_lines.append(rest)
+        here = there if sign == "@ " else there + 1
+    return y_lines + x_lines[here:]
 
 
-def _changed_ranges(a: list[str], b: list[str]) -> Iterator[_Range]:
-    """Where a and b differ: split at the lines that stand once in both (patience diff), then by difflib in the gaps.
+def _line_edit(x_lines: list[str], y_lines: list[str]) -> list[str]:
+    before = _places_before(x_lines)
+    edit: list[str] = []
+    here = 0
+    for i, j, k, m in changed_ranges(x_lines, y_lines):
+        edit += _way(x_lines, before, here, i, keeps=i == j)
+        edit += _removal(x_lines, before, i, j)
+        edit += [f"+ {line}" for line in y_lines[k:m]]
+        here = j
+    return edit
 
-    difflib alone takes quadratic time on a long text with many changes, cubic on repeated lines. A gap that could be
-    slow becomes one range.
+
+def _way(x_lines: list[str], before: list[int], here: int, there: int, keeps: bool) -> list[str]:
+    """The lines of an edit that lead from ``here`` to ``there``, as few as there can be.
+
+    A line of x can be named from ``here`` where no line like it stands between. Any other is named from behind a kept
+    line that stands after that one; of those the one is taken that can be named from furthest above.
+
+    Args:
+        x_lines: the state.
+        before: for each line of x, where the line before it stands that reads the same.
+        here: the line of x before which the edit stands.
+        there: the line of x before which it shall stand.
+        keeps: whether nothing is removed there, so that ``there`` must be reached by its line above.
     """
-    i = k = 0
-    for anchor_a, anchor_b in [*_anchors(a, b), (len(a), len(b))]:
-        j, m = anchor_a, anchor_b
-        while i < j and k < m and a[i] == b[k]:
-            i, k = i + 1, k + 1
-        while i < j and k < m and a[j - 1] == b[m - 1]:
-            j, m = j - 1, m - 1
-        yield from _gap_ranges(a, b, (i, j, k, m))
-        i, k = anchor_a, anchor_b  # the anchor itself opens the next gap, as a line in common
+    if here == there:
+        return []
+    if there == len(x_lines):
+        return ["@ end"]
+    way: list[int] = []
+    nearest = there
+    if keeps:
+        way, nearest = [there - 1], there - 1
+    while before[nearest] >= here:
+        if len(way) == _MAX_CONTEXT:
+            return [f"@ {there}"]
+        between = range(nearest - 1, before[nearest] - 1, -1)
+        nearest = min(between, key=lambda place: max(before[place], here - 1))
+        way.append(nearest)
+    return [f"= {x_lines[place]}" for place in reversed(way)]
 
 
-def _gap_ranges(a: list[str], b: list[str], gap: _Range) -> Iterator[_Range]:
-    i, j, k, m = gap
-    if i == j and k == m:
-        return
-    count_a, count_b = Counter(a[i:j]), Counter(b[k:m])
-    pairs = sum(count * count_b[line] for line, count in count_a.items())
-    if min(j - i, m - k) * (j - i + pairs) > _MAX_STEPS:
-        yield gap
-        return
-    for tag, from_a, to_a, from_b, to_b in SequenceMatcher(None, a[i:j], b[k:m], autojunk=False).get_opcodes():
-        if tag != "equal":
-            yield i + from_a, i + to_a, k + from_b, k + to_b
+def _removal(x_lines: list[str], before: list[int], start: int, stop: int) -> list[str]:
+    """The lines of an edit that remove a run of x: the first tells the place, then long spans go by their last line."""
+    edit = [f"- {line}" for line in x_lines[start : min(start + 1, stop)]]
+    here = start + len(edit)
+    for _ in range(_MAX_SPANS):
+        ends = range(stop - 1, here + _LEAST_SPAN - 2, -1)
+        end = next((place for place in ends if before[place] < here), None)
+        if end is None:
+            break
+        edit.append(f"~ {x_lines[end]}")
+        here = end + 1
+    return edit + [f"- {line}" for line in x_lines[here:stop]]
 
 
-def _anchors(a: list[str], b: list[str]) -> list[tuple[int, int]]:
-    """The longest run of rising places (in a, in b) of lines that stand exactly once in each."""
-    count_a, count_b = Counter(a), Counter(b)
-    place_b = {line: k for k, line in enumerate(b) if count_b[line] == 1}
-    runs: list[tuple[int, int, int]] = []  # place in a, place in b, index in runs of the entry before; -1 for none
-    tails: list[int] = []  # tails[n]: index in runs of the smallest place in b that ends a rising run of n + 1
-    for i, line in enumerate(a):
-        if count_a[line] == 1 and line in place_b:
-            n = bisect_left(tails, place_b[line], key=lambda entry: runs[entry][1])
-            tails[n : n + 1] = [len(runs)]
-            runs.append((i, place_b[line], tails[n - 1] if n else -1))
-    anchors: list[tuple[int, int]] = []
-    entry = tails[-1] if tails else -1
-    while entry >= 0:
-        i, k, entry = runs[entry]
-        anchors.append((i, k))
-    return anchors[::-1]
+def _places_before(lines: list[str]) -> list[int]:
+    """For each line, where the line before it stands that reads the same; -1 where there is none."""
+    last: dict[str, int] = {}
+    places = []
+    for i, line in enumerate(lines):
+        places.append(last.get(line, -1))
+        last[line] = i
+    return places

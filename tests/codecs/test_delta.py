@@ -11,7 +11,7 @@ from swirl_lightning.codecs.delta import changed_lines, decode_delta, encode_del
 reproducible = settings(derandomize=True, deadline=None)
 
 # Lines from few values repeat and move, which is where an edit can go wrong; "- a", "@ 0" look like edits themselves.
-line = st.sampled_from(["", "a", "b", "c", "- a", "+ b", "@ 0", " ", "a\r", "\u2028", "\x0b"])
+line = st.sampled_from(["", "a", "b", "c", "- a", "+ b", "= a", "~ a", "@ 0", "@ end", " ", "a\r", "\u2028", "\x0b"])
 texts = st.one_of(st.text(), st.lists(line, max_size=12).map("\n".join))
 facts = st.sets(st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]), min_size=1), max_size=12)
 
@@ -51,20 +51,6 @@ def test_fact_form_as_written():
     assert decode_delta(x, "+ keycard carried\n- keycard in safe") == y
 
 
-def test_line_form_as_written():
-    x = "You are in a hall.\n\nThe lamp is off.\nA door leads east.\nA door leads west.\nThe end."
-    y = "You are in a hall.\n\nThe lamp is on.\nIt is bright.\nA door leads east.\nThe end."
-    edit = "@ 2\n- The lamp is off.\n+ The lamp is on.\n+ It is bright.\n@ 4\n- A door leads west."
-    assert encode_delta(x, y) == edit
-    assert decode_delta(x, edit) == y
-
-
-def test_repeated_lines_cost_no_more_than_they_must():
-    x = "\n".join(["#####", "#@..#", "#...#", "#...#", "#..o#", "#####"])
-    y = "\n".join(["#####", "#.@.#", "#...#", "#...#", "#.o.#", "#####"])
-    assert encode_delta(x, y) == "@ 1\n- #@..#\n+ #.@.#\n@ 4\n- #..o#\n+ #.o.#"
-
-
 @pytest.mark.parametrize(
     "edit",
     [
@@ -81,37 +67,22 @@ def test_repeated_lines_cost_no_more_than_they_must():
         "- b\n",
         "~ b",
         "- b\n@ 0\n+ d",  # two forms in one
-        "@ 0\n- b",  # wrong place
-        "@ 3\n- c",
-        "@ 4\n+ d",  # beyond the end
-        "@ -1\n+ d",
-        "@ 01\n+ d",
-        "@ ٣\n+ d",
-        "@  0\n+ d",
-        "@ \n+ d",
-        "@0\n+ d",
-        "@ 0 \n+ d",
-        "@ " + 5000 * "9" + "\n+ d",
-        "@ 1\n- b\n@ 0\n- a",  # backwards
-        "@ 0\n- a\n- b\n@ 1\n- b",  # overlapping
-        "@ 0\n- a\n- b\n@ 1\n+ d",
-        "@ 1\n+ d\n@ 1\n+ e",
-        "@ 0\n- a\n",
+        "- b\n= c",
     ],
 )
-def test_malformed_edits_are_none(edit):
+def test_malformed_fact_edits_are_none(edit):
     assert decode_delta("a\nb\nc", edit) is None
 
 
 @pytest.mark.parametrize("x", ["b\na", "a\na", "\na", "a\n"])
 def test_fact_edits_need_facts(x):
-    assert decode_delta(x, "+ c") is None
-    assert decode_delta(x, "- a") is None
-    assert decode_delta(x, "@ 0\n+ c") == "c\n" + x
+    assert decode_delta(x, "+ c") == "c\n" + x, "read from the top downwards"
+    assert decode_delta(x, "- c") is None
+    assert decode_delta(x, "@ end\n+ c") == x + "\nc"
 
 
 @reproducible
-@given(texts, st.one_of(texts, st.text("@-+ 01a\n")))
+@given(texts, st.one_of(texts, st.text("@=~-+ 01a\n")))
 def test_rubbish_never_raises(x, edit):
     y = decode_delta(x, edit)
     assert y is None or isinstance(y, str)
@@ -123,7 +94,7 @@ def test_mutated_edits_never_raise(x, y, data):
     edit = encode_delta(x, y)
     start = data.draw(st.integers(0, len(edit)))
     stop = data.draw(st.integers(start, len(edit)))
-    mutated = edit[:start] + data.draw(st.text("@-+ 019ab\n", max_size=3)) + edit[stop:]
+    mutated = edit[:start] + data.draw(st.text("@=~-+ 019ab\n", max_size=3)) + edit[stop:]
     result = decode_delta(x, mutated)
     assert result is None or decode_delta(x, encode_delta(x, result)) == result
 
@@ -173,22 +144,6 @@ def test_long_texts_take_bounded_time(x_lines, y_lines):
     start = time.process_time()
     edit = encode_delta(x, y)
     assert decode_delta(x, edit) == y
-    assert (
-        time.process_time() - start < 2.5
-    )  # at most 0.8 s measured; difflib alone takes 10 s where every other line changed
+    # at most 0.8 s measured; difflib alone takes 10 s where every other line changed
+    assert time.process_time() - start < 2.5
     assert edit.count("\n") < len(x_lines) + len(y_lines) + 10_000
-
-
-def test_a_change_among_equal_lines_stays_small():
-    x_lines = ["a"] * 10_000
-    assert encode_delta("\n".join(x_lines), "\n".join([*x_lines[:5_000], "b", *x_lines[5_001:]])) == "@ 5000\n- a\n+ b"
-    x_lines = ["a", "b"] * 100  # difflib's "junk" begins at 200 lines
-    y_lines = ["c", *x_lines[1:-1], "d"]
-    assert encode_delta("\n".join(x_lines), "\n".join(y_lines)) == "@ 0\n- a\n+ c\n@ 199\n- b\n+ d"
-
-
-def test_far_apart_changes_in_a_long_text_stay_two_small_hunks():
-    x_lines = [f"line {i}" for i in range(10_000)]
-    y_lines = ["first", *x_lines[1:-1], "last"]
-    edit = encode_delta("\n".join(x_lines), "\n".join(y_lines))
-    assert edit == "@ 0\n- line 0\n+ first\n@ 9999\n- line 9999\n+ last"
