@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from swirl_lightning.environments.base import TransitionDataModule
 from swirl_lightning.environments.textworld_collect import collect_textworld
+from swirl_lightning.inference.commands import export, label, rollout
 from swirl_lightning.modules import SWIRL
 from swirl_lightning.modules.checkpoint import read_checkpoint
 from swirl_lightning.plan import make_plan
@@ -110,9 +111,11 @@ class SwirlCLI(LightningCLI):
     def _add_subcommands(self, parser: Any, **kwargs: Any) -> None:
         super()._add_subcommands(parser, **kwargs)
         parser.epilog = (
-            "three more commands: 'swirl collect ENVIRONMENT' writes transitions from an environment's engine "
+            "more commands: 'swirl collect ENVIRONMENT' writes transitions from an environment's engine "
             f"({', '.join(COLLECTORS)}), 'swirl plan' prints the memory that a run needs before it begins, 'swirl "
-            "report RUN' remakes the report of a run folder"
+            "report RUN' remakes the report of a run folder; with a finished run, 'swirl label RUN LOG' writes the "
+            "actions into a state-only log, 'swirl rollout RUN' continues a state through actions, 'swirl export RUN' "
+            "writes folders that plain peft loads"
         )
 
 
@@ -182,7 +185,9 @@ def main(args: list[str] | None = None) -> int:
     """Run a command. Returns the exit code: 0 done, 1 training failed or a plan does not fit, 2 bad input."""
     given = sys.argv[1:] if args is None else args
     _quiet()
-    commands = {"collect": collect, "plan": plan, "report": report}
+    commands = {
+        "collect": collect, "plan": plan, "report": report, "label": label, "rollout": rollout, "export": export,
+    }  # fmt: skip
     try:
         if given and given[0] in commands:
             return commands[given[0]](given[1:])

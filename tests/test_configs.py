@@ -104,7 +104,7 @@ def test_help_names_the_other_commands(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     help_text = " ".join(capsys.readouterr().out.split())
-    for command in (*COMMANDS, "swirl collect ENVIRONMENT", "swirl report RUN"):
+    for command in (*COMMANDS, "swirl collect ENVIRONMENT", "swirl report RUN", "swirl label RUN LOG"):
         assert command in help_text
 
 
