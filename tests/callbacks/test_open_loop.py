@@ -144,24 +144,24 @@ def test_chains_are_the_same_ones_from_the_whole_split(walk_data, toy_trainer):
     assert {chain[0].episode for chain in few} == {"test-0", "test-1", "test-2"}
 
 
-def share(rank, callback, meeting, expected, failures):
+def share(rank, callback, asked, meeting, expected, failures):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
     found = callback._measure(alone(rank, 2), SimpleNamespace(device=torch.device("cpu")))
-    if found != expected:
-        failures.put((rank, found))
+    if found != expected or len(asked[-1]) != 2 - rank:
+        failures.put((rank, found, asked))
     dist.destroy_process_group()
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method of metric")
 def test_two_processes_share_the_chains(walk_data, toy_trainer, said, tmp_path):
-    said(lambda t: t.state if t.step % 2 else t.next_state)
+    asked = said(lambda t: t.state if t.step % 2 else t.next_state)
     walk_data.lengths = (4, 2, 2)  # one of the two has no chain that reaches the third step
     callback = set_up(OpenLoop(), walk_data, toy_trainer("sft"))
     expected = callback._measure(alone(), SimpleNamespace(device=torch.device("cpu")))
     context = mp.get_context("fork")
     failures = context.Queue()
-    arguments = (callback, tmp_path / "meeting", expected, failures)
+    arguments = (callback, asked, tmp_path / "meeting", expected, failures)
     processes = [context.Process(target=share, args=(rank, *arguments)) for rank in range(2)]
     for process in processes:
         process.start()

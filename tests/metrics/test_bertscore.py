@@ -15,6 +15,7 @@ from torchmetrics.functional.text import bert_score
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
 
 from swirl_lightning.metrics import BertScore
+from swirl_lightning.metrics.bertscore import greedy_match_f1
 from swirl_lightning.types import InputError, Prediction, Transition
 
 SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
@@ -69,6 +70,16 @@ def test_why_torchmetrics_is_not_asked_for_a_batch(folder):
     """Where this fails, their issue 2728 has been mended, and ``BertScore`` may go through their function."""
     batch = bert_score(SAID, TRUE, model_name_or_path=folder, max_length=24)["f1"].tolist()
     assert batch != pytest.approx(one_by_one(folder, SAID, TRUE), abs=1e-3)
+
+
+def test_greedy_matches_by_hand():
+    """Two tokens against three: precision is the mean of 1 and 0 (all cosines below 0), recall of 1, 0.6 and 0."""
+    said_NPD = torch.tensor([[[1.0, 0.0], [-0.8, -0.6]]])
+    true_NRD = torch.tensor([[[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]])
+    mask_NP, mask_NR = torch.ones(1, 2, dtype=torch.bool), torch.ones(1, 3, dtype=torch.bool)
+    precision, recall = 1 / 2, 1.6 / 3
+    f1 = greedy_match_f1(said_NPD, mask_NP, true_NRD, mask_NR)
+    assert f1.tolist() == pytest.approx([2 * precision * recall / (precision + recall)])
 
 
 def test_what_scores_nothing(folder):
