@@ -28,6 +28,9 @@ EXAMPLES = {
     "delta": ("- the lamp is off\n+ the lamp is on", 'change = "- the lamp is off\\n+ the lamp is on"'),
     "full": ("the door is shut\nthe lamp is on", 'change = indent("the door is shut\\nthe lamp is on")'),
 }
+ADAPTER = """\
+base = AutoModelForCausalLM.from_pretrained(PeftConfig.from_pretrained(folder).base_model_name_or_path)
+model = PeftModel.from_pretrained(base, folder)"""
 LIMITS = """\
 - It knows worlds like those it was trained on. The metrics above are of held-out episodes of the same data, with greedy
   decoding; nothing is known of others.
@@ -126,13 +129,7 @@ def _snippet(name: str, model: SWIRL, role: GRPOMixin, facts: Facts) -> str:
     first = f"[{bos}] + words({start})" if begins else f"words({start})"
     peft, load = "", "model = AutoModelForCausalLM.from_pretrained(folder)"
     if facts.adapter:
-        peft, load = (
-            "from peft import PeftConfig, PeftModel\n",
-            (
-                "base = AutoModelForCausalLM.from_pretrained(PeftConfig.from_pretrained(folder).base_model_name_or_path)\n"
-                "model = PeftModel.from_pretrained(base, folder)"
-            ),
-        )
+        peft, load = "from peft import PeftConfig, PeftModel\n", ADAPTER
     known, prompt = {
         "fwm": ('action = "switch the lamp on"', f'words({action}) + ids(" " + action) + words({next_state})'),
         "idm": (EXAMPLES[model.state_form][1], f"words({next_state}) + ids(change) + words({action})"),
@@ -187,7 +184,8 @@ def _training(config: dict[str, Any]) -> str:
     repeated = " > ".join(stage["phase"] for stage in trainer.get("iteration") or [])
     lines = [f"- data: `{data.get('class_path', 'unknown')}`"]
     lines += [f"  - {key}: {value}" for key, value in told.items()]
-    lines += [f"- schedule: {stages}, then {trainer.get('iterations', 0)} times {repeated}"]
+    times = trainer.get("iterations") or 0
+    lines += [f"- schedule: {stages}" + (f", then {times} times {repeated}" if times and repeated else "")]
     return "\n".join([*lines, f"- seed: {config.get('seed_everything')}"])
 
 

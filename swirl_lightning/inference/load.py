@@ -96,14 +96,14 @@ def read_config(run: Path) -> dict[str, Any]:
 def _build(run: Path, overrides: dict[str, Any]) -> SWIRL:
     """The module of a run's configuration; nothing is loaded yet."""
     settings = read_config(run)["model"] | {"reward": None}  # which may be a class that is not at hand, nor asked
-    parser = ArgumentParser(exit_on_error=False)
+    parser = ArgumentParser(exit_on_error=False, allow_abbrev=False)
     parser.add_class_arguments(SWIRL, "model", sub_configs=True)
     changed = [f"--model.{key}={v if isinstance(v, str) else json.dumps(v)}" for key, v in overrides.items()]
     try:
         parsed = parser.parse_args([f"--model={json.dumps(settings)}", *changed])
     except ArgumentError as error:
         raise InputError(f"{run / 'config.yaml'}: {' '.join(str(error).split())}") from error
-    model: SWIRL = parser.instantiate_classes(parsed).model
+    model: SWIRL = parser.instantiate(parsed).model
     return model
 
 

@@ -1,0 +1,166 @@
+"""A state goes on through actions as the world does, until a prediction is malformed."""
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+
+from swirl_lightning.inference.commands import rollout
+from swirl_lightning.inference.rollout import read_actions, roll_out
+from swirl_lightning.models import Sampling
+from swirl_lightning.modules.grpo_mixin import target_logprobs
+from swirl_lightning.modules.prediction import predict_next
+from swirl_lightning.types import InputError, Transition
+
+START = "door open\nlamp on\nsafe free"
+ACTIONS = ["dim", "bolt", "light", "push"]
+STATES = [
+    "door open\nlamp off\nsafe free",
+    "door open\nlamp off\nsafe locked",
+    "door open\nlamp on\nsafe locked",
+    "door shut\nlamp on\nsafe locked",
+]
+LONG = "\n".join(f"thing{n:02} on" for n in range(40))
+
+
+def test_each_state_is_fed_back(model):
+    steps = roll_out(model, START, ACTIONS)
+    assert [step.action for step in steps] == ACTIONS
+    assert [step.state for step in steps] == STATES
+    assert {step.problem for step in steps} == {None}
+
+
+def test_logp_is_that_of_the_edit_and_its_end(model):
+    code = model.codec.encode(Transition("e", 0, START, STATES[0], ACTIONS[0]))
+    truth, _ = target_logprobs(model.fwm.policy, [model.fwm.prompt(code, code.z)], [code.y])
+    (step,) = roll_out(model, START, ACTIONS[:1])
+    assert step.logp == pytest.approx(float(truth.detach().sum()), abs=1e-4)
+
+
+def test_draws_depend_on_the_seed_alone(model):
+    hot, states, actions = Sampling(temperature=3.0), [START] * 6, ["dim"] * 6
+    seeds = [1, 2, 3, 4, 5, 6]
+    drawn = predict_next(model, states, actions, sampling=hot, seeds=seeds)
+    assert len({step.logp for step in drawn}) > 1
+    turned = predict_next(model, states, actions, sampling=hot, seeds=seeds[::-1])[::-1]
+    assert [step.state for step in turned] == [step.state for step in drawn]
+    assert roll_out(model, START, ACTIONS, temperature=3.0, seed=4) == roll_out(
+        model, START, ACTIONS, temperature=3.0, seed=4
+    )
+
+
+def test_what_cannot_be_predicted_leaves_the_others_alone(model):
+    good, long = predict_next(model, [START, LONG], ["dim", "dim"])
+    assert good.state == STATES[0]
+    assert long.state is None
+    assert re.match(r"\d+ tokens in all", long.problem)
+    assert "at most 100" in long.problem
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("- lamp on\n+ lamp off", "expected an edit that fits the state"),
+        ("lamp off", "expected an edit that fits the state"),
+        (None, "found no end within 24 tokens (model.fwm.max_new_tokens)"),
+    ],
+)
+def test_a_malformed_prediction_ends_the_rollout(model, monkeypatch, text, problem):
+    generate = model.fwm.policy.generate
+    asked = []
+
+    def spoilt(prompts, *args, **kwargs):
+        asked.append(prompts)
+        rollouts = generate(prompts, *args, **kwargs)
+        if len(asked) == 2 and text is not None:
+            ids = tuple(model.codec.tokenizer.encode(text, add_special_tokens=False))
+            return replace(rollouts, completions=(ids,), finished=torch.tensor([True]))
+        if len(asked) == 2:
+            rollouts.finished[:] = False
+        return rollouts
+
+    monkeypatch.setattr(model.fwm.policy, "generate", spoilt)
+    steps = roll_out(model, START, ACTIONS)
+    assert [step.state for step in steps] == [STATES[0], None]
+    assert problem in steps[1].problem
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "actions"),
+    [
+        ("go north\nopen door\n", ["go north", "open door"]),
+        ("go north\r\nopen door\r\n", ["go north", "open door"]),
+        ('["go north", "a\\nb"]', ["go north", "a\nb"]),
+    ],
+)
+def test_actions_are_lines_or_a_list(tmp_path, text, actions):
+    path = tmp_path / "actions"
+    path.write_bytes(text.encode())
+    assert read_actions(path) == actions
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"go\n\nopen\n", ":2: found ''"),
+        (b'["go", 3]', "entry 2: found 3"),
+        (b'["go"', "no valid JSON"),
+        (b"[]", "an empty list"),
+        (b"", ":1: found ''"),
+        (b"\xff\xfe", "expected a text file in UTF-8"),
+    ],
+)
+def test_wrong_actions(tmp_path, text, said):
+    path = tmp_path / "actions"
+    path.write_bytes(text)
+    with pytest.raises(InputError) as caught:
+        read_actions(path)
+    assert str(caught.value).startswith("--actions: ")
+    assert said in str(caught.value)
+
+
+@pytest.fixture
+def files(tmp_path):
+    (tmp_path / "state.txt").write_text(START + "\n")
+    (tmp_path / "actions.txt").write_text("\n".join(ACTIONS) + "\n")
+    return [f"--state={tmp_path / 'state.txt'}", f"--actions={tmp_path / 'actions.txt'}"]
+
+
+def test_the_command_prints_and_writes_the_steps(run, files, tmp_path, capsys):
+    out = tmp_path / "steps.jsonl"
+    assert rollout([str(run), *files, f"--out={out}"]) == 0
+    printed = capsys.readouterr().out
+    assert "1. dim    (log-prob -0." in printed
+    assert "- lamp on\n+ lamp off\n" in printed
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["state"] for row in rows] == STATES
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert rows[0]["change"] == "- lamp on\n+ lamp off"
+
+
+def test_the_command_says_where_it_stopped(run, files, tmp_path, capsys):
+    out = tmp_path / "steps.jsonl"
+    assert rollout([str(run), *files, f"--out={out}", "--model.fwm.init_args.max_new_tokens", "2"]) == 1
+    printed = capsys.readouterr().out
+    assert "malformed: found no end within 2 tokens" in printed
+    assert "stopped after 0 of 4 actions" in printed
+    (row,) = [json.loads(line) for line in out.read_text().splitlines()]
+    assert row["state"] is None
+    assert "found no end" in row["problem"]
+
+
+def test_wrong_options(run, files, tmp_path, capsys):
+    with pytest.raises(InputError, match="--state: .*nowhere"):
+        rollout([str(run), "--state=nowhere", files[1]])
+    with pytest.raises(InputError, match="--temperature: found -1.0, expected at least 0"):
+        rollout([str(run), *files, "--temperature=-1"])
+    (tmp_path / "taken").write_text("precious")
+    with pytest.raises(InputError, match="taken: already there"):
+        rollout(["/nowhere", *files, f"--out={tmp_path / 'taken'}"])
+    for args in (["--temprature=1"], ["--model.max_tokens"], ["more"]):
+        with pytest.raises(SystemExit):
+            rollout([str(run), *files, *args])
+        assert f"unrecognized arguments: {args[0]}" in capsys.readouterr().err
