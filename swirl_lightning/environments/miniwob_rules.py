@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import NamedTuple
 
 from swirl_lightning.environments.pages import Node, Page
@@ -123,19 +123,25 @@ RULES: dict[str, Rule] = {
 
 
 def chance(utterance: str, page: Page, rng: random.Random) -> Move | None:
-    """A kind of operation that the page allows, an element that allows it, and a word of the task or another option."""
+    """A kind of operation that the page allows, an element that allows it, and a word of the task or another option.
+
+    What is clicked has nothing inside it that could be clicked, as the browser would click that.
+    """
     open_ = [node for node in page if node.acts and not node.hidden and node.get("disabled") is None]
     fields = _fields(page)
-    selects = {id(node): options for node in open_ if node.tag == "select" and (options := _others(page, node))}
-    clicks = [node for node in open_ if node.tag not in ("option", "select") and node not in fields]
-    kinds = {"CLICK": clicks, "SELECT": [node for node in open_ if id(node) in selects], "TYPE": fields}
+    others = {select: texts for select in open_ if select.tag == "select" and (texts := _others(page, select))}
+    clicks = [
+        node for node in open_
+        if node.tag not in ("option", "select") and node not in fields and not any(n.acts for n in _inside(page, node))
+    ]  # fmt: skip
+    kinds = {"CLICK": clicks, "SELECT": list(others), "TYPE": fields}
     kind = rng.choice([name for name, nodes in kinds.items() if nodes] or [""])
     if not kind:
         return None
     node = rng.choice(kinds[kind])
     if kind == "CLICK":
         return Move(kind, node)
-    return Move(kind, node, rng.choice(selects[id(node)] if kind == "SELECT" else re.findall(r"\w+", utterance)))
+    return Move(kind, node, rng.choice(others[node] if kind == "SELECT" else re.findall(r"\w+", utterance)))
 
 
 def _click(node: Node | None) -> Move | None:
@@ -157,12 +163,13 @@ def _fields(page: Page) -> list[Node]:
 
 def _others(page: Page, select: Node) -> list[str]:
     """The options of a list that are not selected."""
-    inside = []
-    for node in page[next(i for i, other in enumerate(page) if other is select) + 1 :]:
-        if node.depth <= select.depth:
-            break
-        inside.append(node)
-    return [node.text for node in inside if node.tag == "option" and node.text and node.get("selected") is None]
+    options = [node for node in _inside(page, select) if node.tag == "option" and node.get("selected") is None]
+    return [node.text for node in options if node.text]
+
+
+def _inside(page: Page, node: Node) -> list[Node]:
+    start = next(i for i, other in enumerate(page) if other is node) + 1
+    return list(takewhile(lambda other: other.depth > node.depth, page[start:]))
 
 
 def _quotes(utterance: str) -> list[str]:

@@ -86,8 +86,8 @@ def render(page: Page) -> str:
 def count_tokens(text: str) -> int:
     """The size of a text by a rule that no tokenizer changes.
 
-    One for each begun eight Latin letters of a word and one for each other character that is no white space. Of
-    English pages the byte-level BPEs of current LLMs make about as many tokens, indentation included.
+    One for each begun eight Latin letters of a word and one for each other character that is no white space. Of such a
+    page, indentation included, SmolLM2's tokenizer makes 1.1 to 1.5 times as many.
     """
     return sum(1 for _ in _WORD.finditer(text))
 

@@ -72,9 +72,10 @@ class _Builder(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         while len(self.open) > 1 and self.open[-1].tag in CLOSES.get(tag, ()):
             self.open.pop()
+        del self.open[MAX_DEPTH:]
         element = _Element(tag, {name.replace("_", "-"): value or "" for name, value in reversed(attrs)})
         self.open[-1].children.append(element)
-        if tag not in VOID and len(self.open) < MAX_DEPTH:
+        if tag not in VOID:
             self.open.append(element)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
