@@ -1,3 +1,4 @@
+import re
 from collections import Counter
 
 import pytest
@@ -9,6 +10,7 @@ from torchmetrics import MetricCollection
 from torchmetrics.text import SQuAD
 
 from swirl_lightning.metrics import DeltaF1, ExactMatch, TokenF1
+from swirl_lightning.types import Prediction, Transition
 
 reproducible = settings(derandomize=True, deadline=None)
 words = st.lists(st.sampled_from(["take", "drop", "cup", "lamp"]), max_size=5).map(" ".join)
@@ -189,3 +191,11 @@ def test_a_collection_keeps_metrics_with_equal_first_values_apart():
         "TokenF1": 0.5,
         "DeltaF1": 0.25,
     }
+
+
+def test_the_metric_that_the_documents_add(pytestconfig):
+    page = (pytestconfig.rootpath / "docs/metrics.md").read_text(encoding="utf-8")
+    names = {}
+    exec(re.search(r"```python\n(# decoded\.py.*?)```", page, re.DOTALL)[1], names)
+    transitions = [Transition("e", step, "x", "y", "z") for step in range(4)]
+    assert value(names["Decoded"](), transitions, [Prediction("z", text) for text in ("y", None, "", "x")]) == 0.75
