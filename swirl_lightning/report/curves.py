@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import NamedTuple, get_args
 
 from swirl_lightning.report.escape import escape
-from swirl_lightning.report.gains import duration, fixed, label_of, rank
+from swirl_lightning.report.gains import duration, fixed, label_of, open_loop_step, rank, split_key
 from swirl_lightning.report.run import Row, Run, number
 from swirl_lightning.report.svg import Band, Line, Point, line_chart, stacked_bar
 from swirl_lightning.types import Phase
@@ -48,14 +48,17 @@ def metric_charts(results: Row) -> str:
     """One chart a held-out metric: both roles, test solid and validation dashed, a point a stage."""
     stages = [stage for stage in results["stages"] if stage.get("metrics") or stage.get("validation")]
     keys = {key for stage in stages for split in ("metrics", "validation") for key in stage.get(split) or {}}
-    metrics = sorted({key.partition("/")[2] for key in keys}, key=rank)
+    places = {split_key(key) for key in keys if not open_loop_step(split_key(key)[1])}
+    metrics = sorted({(where.rpartition("/")[0], metric) for where, metric in places}, key=lambda m: (m[0], rank(m[1])))
     bands = [Band(stage["stage"], i, i + 1, phase_of(stage["stage"], results)) for i, stage in enumerate(stages)]
     figures = []
-    for metric in metrics:
+    for environment, metric in metrics:
+        title = f"{environment}: {label_of(metric)}" if environment else label_of(metric)
+        place = f"{environment}/" if environment else ""
         lines, legend = [], []
         for role in ("fwm", "idm"):
             for split, dash in (("validation", " dashed"), ("metrics", "")):
-                values = [number(stage.get(split) or {}, f"{role}/{metric}") for stage in stages]
+                values = [number(stage.get(split) or {}, f"{place}{role}/{metric}") for stage in stages]
                 drawn = [Point(i + 0.5, value) for i, value in enumerate(values) if value is not None]
                 if not drawn:
                     continue
@@ -63,8 +66,26 @@ def metric_charts(results: Row) -> str:
                 if not dash:
                     legend.append((role, f"{role.upper()} {fixed(drawn[-1].y)}"))
         if lines:
-            chart = line_chart(label_of(metric), lines, bands, from_zero=metric != "logp")
-            figures.append(_figure(label_of(metric), "", legend, chart))
+            figures.append(_figure(title, "", legend, line_chart(title, lines, bands, from_zero=metric != "logp")))
+    return "".join(figures)
+
+
+def open_loop_charts(results: Row) -> str:
+    """One chart a score of open-loop rollouts, over their steps: the last stage solid, the first one dashed."""
+    stages = [stage["metrics"] for stage in results["stages"] if stage.get("metrics")]
+    keys = {split_key(key)[1] for stage in stages for key in stage}
+    steps = [step for key in keys if (step := open_loop_step(key))]
+    figures = []
+    for metric in sorted({metric for _, metric in steps}, key=rank):
+        numbers = sorted(k for k, name in steps if name == metric)
+        bands = [Band(f"step {k}", k - 0.5, k + 0.5, "") for k in numbers]
+        lines = []
+        for stage, dash in ((stages[0], " dashed"), (stages[-1], "")):
+            values = [(k, number(stage, f"fwm/open_loop_{k}/{metric}")) for k in numbers]
+            points = tuple(Point(k, value) for k, value in values if value is not None)
+            lines += [Line(points, "fwm" + dash, dots=not dash)] if points else []
+        chart = line_chart(label_of(metric), lines, bands, from_zero=True)
+        figures.append(_figure(label_of(metric), "by step of a rollout", [], chart))
     return "".join(figures)
 
 

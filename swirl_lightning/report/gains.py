@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +16,8 @@ LABELS = {
     "logp": "log-prob, nats/token",
     "unique": "unique actions",
 }
+_KEY = re.compile(r"((?:[^/]+/)?(?:fwm|idm))/(.+)")  # of one environment among several, or of all data
+_OPEN_LOOP = re.compile(r"open_loop_(\d+)/(.+)")
 SCORED = {"exact_match", "token_f1", "delta_f1", "logp"}  # higher is better; the others only tell
 
 
@@ -22,7 +26,7 @@ class Gain:
     """One metric at two stages. A value that was not measured is None.
 
     Args:
-        key: role and metric, as in ``fwm/exact_match``.
+        key: role and metric, as in ``fwm/exact_match``, or after an environment's name: ``web/fwm/exact_match``.
         before: value at the earlier stage.
         after: value at the later stage.
     """
@@ -33,13 +37,13 @@ class Gain:
 
     @property
     def role(self) -> str:
-        """The part of the key before the slash."""
-        return self.key.partition("/")[0]
+        """``fwm``, or ``web fwm``."""
+        return split_key(self.key)[0].replace("/", " ")
 
     @property
     def metric(self) -> str:
-        """The part of the key after the slash."""
-        return self.key.partition("/")[2]
+        """The rest of the key."""
+        return split_key(self.key)[1]
 
     @property
     def label(self) -> str:
@@ -98,7 +102,7 @@ def compare(results: Row) -> Comparison:
     return Comparison(
         before=stages[first]["stage"],
         after=stages[last]["stage"] if last > first else None,
-        gains=tuple(Gain(key, number(old, key), number(new, key)) for key in sorted({*old, *new}, key=_order)),
+        gains=tuple(Gain(key, number(old, key), number(new, key)) for key in sorted(_shown({*old, *new}), key=_order)),
         updates=round(sum(number(stage, "updates") or 0 for stage in between)),
         seconds=sum(number(stage, "seconds") or 0 for stage in between),
         path=tuple(stage["stage"] for stage in stages[first : last + 1]),
@@ -107,7 +111,21 @@ def compare(results: Row) -> Comparison:
 
 def label_of(metric: str) -> str:
     """A metric's name in words; one we do not know is shown by its own name."""
+    if rollout := _OPEN_LOOP.fullmatch(metric):
+        return f"{label_of(rollout[2])}, step {rollout[1]}"
     return LABELS.get(metric, metric.replace("_", " "))
+
+
+def split_key(key: str) -> tuple[str, str]:
+    """Where a metric was taken, ``fwm`` or ``web/fwm``, and its name."""
+    found = _KEY.fullmatch(key)
+    return (found[1], found[2]) if found else (key.partition("/")[0], key.partition("/")[2])
+
+
+def open_loop_step(metric: str) -> tuple[int, str] | None:
+    """Step and metric of an open-loop rollout's score; None for any other."""
+    found = _OPEN_LOOP.fullmatch(metric)
+    return (int(found[1]), found[2]) if found else None
 
 
 def fixed(value: float | None, *, sign: bool = False) -> str:
@@ -135,6 +153,13 @@ def rank(metric: str) -> tuple[int, str]:
     return known.index(metric) if metric in known else len(known), metric
 
 
-def _order(key: str) -> tuple[str, tuple[int, str]]:
-    role, _, metric = key.partition("/")
-    return role, rank(metric)
+def _shown(keys: Iterable[str]) -> list[str]:
+    """All, but of open-loop rollouts only the exact match at the first and at the last step."""
+    steps = {key: step for key in keys if (step := open_loop_step(split_key(key)[1]))}
+    ends = {min(k for k, _ in steps.values()), max(k for k, _ in steps.values())} if steps else set()
+    return [key for key in keys if key not in steps or (steps[key][0] in ends and steps[key][1] == "exact_match")]
+
+
+def _order(key: str) -> tuple[int, str, tuple[int, str]]:
+    where, metric = split_key(key)
+    return where.count("/"), where, rank(metric)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from swirl_lightning.report.curves import metric_charts, time_table, training_charts
+from swirl_lightning.report.curves import metric_charts, open_loop_charts, time_table, training_charts
 from swirl_lightning.report.escape import escape
 from swirl_lightning.report.gains import Comparison, compare, fixed
 from swirl_lightning.report.run import Run, load_run
@@ -39,6 +39,8 @@ def render(run: Run) -> str:
                  "of unique actions, which only tells whether answers collapse.", _gain_table(comparison)),
         _section("Held-out metrics by stage", "Solid: test episodes. Dashed: validation episodes. Blue stages teach "
                  "the FWM, amber ones the IDM.", _grid(metric_charts(run.results))),
+        _section("Open-loop rollouts", "The FWM goes on from its own predicted states; true actions. Solid: the last "
+                 "stage. Dashed: the first.", _grid(open_loop_charts(run.results))),
         _section("Training", "By update. A line is the role that learns; the other one scores it.",
                  _grid(training_charts(run))),
         _section("Time and tokens", "", time_table(run) if run.results["stages"] else ""),

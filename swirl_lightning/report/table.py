@@ -23,12 +23,12 @@ def gain_table(results: Row) -> str:
     if comparison.before is None:
         return "No stage has been measured yet."
     rows = [("", "before", "after", ""), ("", comparison.before, comparison.after or "-", "difference")]
-    role = ""
+    role, width = "", max((len(gain.role) for gain in comparison.gains), default=0) + 1
     for gain in comparison.gains:
         head = "" if gain.role == role else gain.role.upper()
         role = gain.role
         values = fixed(gain.before), fixed(gain.after), fixed(gain.difference, sign=True)
-        rows.append((f"{head:<4}{gain.label}", *values))
+        rows.append((f"{head:<{width}}{gain.label}", *values))
     first = max(len(row[0]) for row in rows)
     longest = max(len(cell) for row in rows for cell in row[1:])
     room = min(longest, max(10, (WIDTH - first) // 3 - 2))  # a long stage name is cut, the table does not wrap

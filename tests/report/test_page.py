@@ -148,3 +148,13 @@ def test_long_equal_runs_are_folded():
         "22 equal lines",
     ]
     assert len(tree(line_diff(truth, truth))) == 50
+
+
+def test_open_loop_rollouts_are_one_chart_a_score(write, results):
+    for stage in results["stages"][1:]:
+        stage["metrics"] |= {f"fwm/open_loop_{k}/{m}": 0.5 / k for k in (1, 2) for m in ("exact_match", "delta_f1")}
+    body = tree(page(write(results)))
+    assert "Open-loop rollouts" in [words(title) for title in body.iter("h2")]
+    notes = [words(caption) for caption in body.iter("figcaption")]
+    assert sum("by step of a rollout" in note for note in notes) == 2
+    assert not any("step 1" in note for note in notes)  # no chart a step

@@ -49,3 +49,16 @@ def test_it_fits_80_columns(results):
     table = gain_table(results)
     assert max(map(len, table.splitlines())) <= 80
     assert cells(table, "FWM exact match") == ["0.100", "0.100", "+0.000"]
+
+
+def test_environments_stand_by_themselves_and_rollouts_by_their_ends(results):
+    for stage, value in ((results["stages"][1], 0.25), (results["stages"][-1], 0.5)):
+        stage["metrics"] |= {"web/fwm/exact_match": value, "tool/idm/tool": value}
+        stage["metrics"] |= {
+            f"fwm/open_loop_{k}/{m}": value / k for k in (1, 2, 3) for m in ("exact_match", "token_f1")
+        }
+    table = gain_table(results)
+    heads = [" ".join(line.split()[:-3]) for line in table.splitlines()]
+    assert {"FWM exact match", "WEB FWM exact match", "TOOL IDM tool"} <= set(heads)
+    assert heads.index("WEB FWM exact match") > heads.index("IDM exact match")
+    assert [head for head in heads if "step" in head] == ["exact match, step 1", "exact match, step 3"]
