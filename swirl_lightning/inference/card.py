@@ -36,8 +36,8 @@ LIMITS = """\
   decoding; nothing is known of others.
 - State, action and next state together had at most {max_tokens} tokens, an answer at most {max_new_tokens}. An answer
   that has no end within them, or does not fit the state, is no answer.
-- Most actions of its training data were never seen: both models taught each other what leads from state to state. An
-  action may be named by another word than people use, and a log-probability is no calibrated certainty.
+- Where its training data had no actions, both models taught each other what leads from state to state. An action may
+  be named by another word than people use, and a log-probability is no calibrated certainty.
 - Errors of predicted states add up when they are fed back in."""
 
 

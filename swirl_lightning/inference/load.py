@@ -41,9 +41,9 @@ def load_run(run: Path, checkpoint: Path | None = None, device: str = "auto", **
         trained, tensors = saved["swirl"]["tokenizer"], saved["state_dict"]
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path}: written by swirl-lightning {saved['swirl'].get('version', 'of an early version')}, whose "
-            f"checkpoints this version, {__version__}, cannot read ({type(error).__name__}: {error}); use that "
-            "version, or train again"
+            f"{path}: found no readable {error} in it; it was written by swirl-lightning "
+            f"{saved['swirl'].get('version', 'of an early version')}, this is {__version__}: use the version that "
+            "wrote it, or train again"
         ) from error
     try:
         own = model.base.trains_tokenizer

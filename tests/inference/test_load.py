@@ -85,7 +85,7 @@ WRONG = {
     "no config": (remove("config.yaml"), {}, ["no config.yaml in it"]),
     "no model": (rewrite("model:", "modle:"), {}, ["config.yaml: found no section 'model'"]),
     "no checkpoint": (remove("checkpoints/last.ckpt"), {}, ["checkpoint: ", "last.ckpt does not exist"]),
-    "older": (without("layouts"), {}, [f"written by swirl-lightning {__version__}", "layouts", "train again"]),
+    "older": (without("layouts"), {}, ["no readable 'layouts'", f"swirl-lightning {__version__}", "train again"]),
     "oldest": (without("layouts", "version"), {}, ["of an early version", __version__]),
     "unknown setting": (None, {"max_token": 3}, ["config.yaml", "max_token"]),
     "other shapes": (None, {"base.init_args.num_layers": 1}, ["does not fit", "config.yaml"]),
