@@ -124,11 +124,17 @@ def test_the_most_probable_candidate_is_taken(model, rows, monkeypatch):
     assert {given.action for given in name_actions(model, transitions)} == {None}
 
 
-def test_samples_of_a_row_depend_on_its_line_alone(model, state_only, tmp_path):
-    for size in (3, 24):
-        label(model, state_only, tmp_path / f"{size}.jsonl", samples=4, batch_size=size)
-    first, second = (lines(scores_path(tmp_path / f"{size}.jsonl")) for size in (3, 24))
-    assert [s["action"] for s in first] == [s["action"] for s in second]
+def test_samples_of_a_row_depend_on_its_line_alone(model, state_only, tmp_path, monkeypatch):
+    generate, seeds = model.idm.policy.generate, {3: [], 24: []}
+    for size, drawn in seeds.items():
+
+        def spy(prompts, seeds, *, group_size, drawn=drawn, **options):
+            drawn += seeds if group_size > 1 else []
+            return generate(prompts, seeds, group_size=group_size, **options)
+
+        monkeypatch.setattr(model.idm.policy, "generate", spy)
+        label(model, state_only, tmp_path / f"{size}.jsonl", samples=4, batch_size=size, seed=100)
+    assert seeds[3] == seeds[24] == list(range(101, 125))
 
 
 def test_an_error_leaves_nothing_behind(model, state_only, tmp_path):
