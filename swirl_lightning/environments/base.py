@@ -42,6 +42,8 @@ class TransitionDataModule(L.LightningDataModule, ABC):
         num_label_episodes: use only the labelled transitions of so many episodes, chosen by the seed; more episodes add
             to fewer. ``num_labels`` then chooses among these.
         eval_limit: evaluate on at most so many transitions of a split, spread over its episodes; always the same ones.
+        validation_limit: the same for the validation split alone, where evaluation is dear and only the test split is
+            reported; null takes ``eval_limit``.
         seed: of the chosen labels, the order of the batches and, where the data comes unsplit, the splits.
     """
 
@@ -57,11 +59,18 @@ class TransitionDataModule(L.LightningDataModule, ABC):
         cover: bool = True,
         num_label_episodes: int | None = None,
         eval_limit: int | None = None,
+        validation_limit: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        sizes = {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "num_labels": num_labels}
-        for name, value in (sizes | {"num_label_episodes": num_label_episodes, "eval_limit": eval_limit}).items():
+        for name, value in (
+            ("batch_size", batch_size),
+            ("eval_batch_size", eval_batch_size),
+            ("num_labels", num_labels),
+            ("num_label_episodes", num_label_episodes),
+            ("eval_limit", eval_limit),
+            ("validation_limit", validation_limit),
+        ):
             if value is not None and value < 1:
                 raise InputError(f"data.{name}: found {value}, expected at least 1")
         self.batch_size = batch_size
@@ -70,6 +79,7 @@ class TransitionDataModule(L.LightningDataModule, ABC):
         self.cover = cover
         self.num_label_episodes = num_label_episodes
         self.eval_limit = eval_limit
+        self.validation_limit = eval_limit if validation_limit is None else validation_limit
         self.seed = seed
         self.labelled: list[Transition] = []
         self.state_only: list[Transition] = []
@@ -99,8 +109,8 @@ class TransitionDataModule(L.LightningDataModule, ABC):
             return
         # The door: past this line no action of the state-only half exists.
         self.state_only = drop_actions(self._load("state_only"), "data")
-        self.validation = self._limit(self._with_actions("validation"))
-        self.test = self._limit(self._with_actions("test"))
+        self.validation = self._limit(self._with_actions("validation"), self.validation_limit)
+        self.test = self._limit(self._with_actions("test"), self.eval_limit)
         self.labelled = self._choose(self._of_few_episodes(self._with_actions("labelled")))
 
     def corpus(self) -> Iterator[str]:
@@ -196,11 +206,12 @@ class TransitionDataModule(L.LightningDataModule, ABC):
         order = take_turns(labelled, kind if self.cover else lambda _: "", f"{self.seed}/labels")
         return order[: self.num_labels]
 
-    def _limit(self, held_out: list[Transition]) -> list[Transition]:
-        if self.eval_limit is None:
+    @staticmethod
+    def _limit(held_out: list[Transition], limit: int | None) -> list[Transition]:
+        if limit is None:
             return held_out
         # Not by self.seed: runs that differ in their seed are measured on the same transitions.
-        chosen = take_turns(held_out, lambda t: t.episode, "evaluation")[: self.eval_limit]
+        chosen = take_turns(held_out, lambda t: t.episode, "evaluation")[:limit]
         return sorted(chosen, key=lambda t: (t.episode, t.step))
 
     def _pool(self, split: Split, phase: Phase) -> list[Transition]:

@@ -206,7 +206,17 @@ def test_more_episodes_than_there_are_is_refused(splits):
         quiet(splits, num_label_episodes=2).setup()
 
 
-@pytest.mark.parametrize("name", ["batch_size", "eval_batch_size", "num_labels", "num_label_episodes", "eval_limit"])
+def test_the_validation_slice_may_be_another(splits):
+    for given, found in (({}, 3), ({"validation_limit": 2}, 2), ({"validation_limit": 5}, 5)):
+        data = quiet(splits, eval_limit=3, **given)
+        data.setup()
+        assert (len(data.test), len(data.validation)) == (3, found)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["batch_size", "eval_batch_size", "num_labels", "num_label_episodes", "eval_limit", "validation_limit"],
+)
 def test_sizes_must_be_positive(splits, name):
     with pytest.raises(InputError, match=rf"data\.{name}: found 0, expected at least 1"):
         Made(splits, **{name: 0})
