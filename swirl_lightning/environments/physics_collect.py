@@ -27,7 +27,7 @@ def collect_physics(
     out: Path,
     tasks: list[str] | None = None,
     variations: tuple[int, int, int] = (6, 1, 2),
-    steps: int = 60,
+    steps: int = 100,
     policy: Literal["gold", "random", "both"] = "both",
     simplification: str = "easy",
     seed: int = 0,
