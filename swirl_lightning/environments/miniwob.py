@@ -154,12 +154,12 @@ class MiniWob:
 
         What the browser refuses, as another element covers this one, say, changes nothing.
         """
-        from selenium.common.exceptions import ElementNotInteractableException
+        from selenium.common.exceptions import ElementClickInterceptedException, ElementNotInteractableException
         from selenium.webdriver import Keys
         from selenium.webdriver.support.ui import Select
 
         element: Any = self._driver.execute_script("return window.swirlElements[arguments[0]];", int(node.keys[0]))
-        with suppress(ElementNotInteractableException):
+        with suppress(ElementClickInterceptedException, ElementNotInteractableException):
             if operation == "CLICK":
                 element.click()
             elif operation == "TYPE":

@@ -61,8 +61,9 @@ def collect_web(
     split_of = assign_splits([name for _, name in names], fractions, seed, "episode")
     parts: dict[Split, list[Transition]] = {split: [] for split in SPLITS}
     results = {"solved": 0, "failed": 0}
-    with MiniWob() as browser:
-        _check_tasks(tasks, browser.tasks(), policy)
+    browser = MiniWob()
+    _check_tasks(tasks, browser.tasks(), policy)
+    with browser:
         for task, name in names:
             transitions = list(play(browser, task, name, steps, CHANCE[policy], budget, seed))
             parts[split_of[name]] += transitions

@@ -39,6 +39,7 @@ ALIASES = {
     "value": ("input-value", "text-value", "value"),
 }
 KEYS = ("data-key", "backend-node-id")
+_KNOWN = {*ATTRS, *FLAGS, "style"}.union(*ALIASES.values())
 
 _NAMING = words("alt aria-label name placeholder title value")
 _HIDING = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
@@ -108,8 +109,9 @@ def parse_page(html: str) -> Page:
 
     Elements that only arrange others (``GENERIC``) have one where they have text or attributes of their own; else
     what is inside them moves up. Links, buttons, headings, cells and the like (``ABSORBING``) take in the text of what
-    is inside, where that is nothing but text; so does every element with bold, italic and the like. Scripts, styles
-    and drawings have no line, nor has what is empty.
+    is inside, where that is nothing but text; so does every element with bold, italic and the like. A generic element
+    with attributes has its own text on a line inside it. Scripts, styles and drawings have no line, nor has what is
+    empty.
 
     Shown are ``id`` (of at most 24 characters and 3 digits: others are generated), ``type``, ``name``, ``role``,
     ``aria-label``, ``placeholder``, ``title``, ``alt``, ``value``, ``href`` (the path alone, of which the last 32
@@ -162,6 +164,9 @@ def _lines(element: _Element, hidden: bool) -> tuple[list[_Line], list[str]]:
     node = Node(0, element.tag, shown, text, tuple(keys), hidden)
     if node.acts and not text and not inside and not _NAMING & attrs.keys():
         node = replace(node, attrs=(*_class_of(element), *shown))
+    if text and shown and not node.acts and element.tag in GENERIC:  # a change of the attributes leaves the text alone
+        inside.insert(0, _Line(Node(0, "text", text=text, hidden=hidden), []))
+        node = replace(node, text="")
     if inside and not text and not attrs and element.tag in GENERIC:
         first = inside[0]
         first.node = replace(first.node, keys=(*first.node.keys, *keys))
@@ -173,7 +178,9 @@ def _lines(element: _Element, hidden: bool) -> tuple[list[_Line], list[str]]:
 
 def _attrs(element: _Element, hidden: bool) -> dict[str, str]:
     """What the line shows of the attributes, in order."""
-    has = {name: " ".join(value.split()) for name, value in element.attrs.items()}
+    has = {name: " ".join(value.split()) for name, value in element.attrs.items() if name in _KNOWN}
+    if not has:
+        return {}
     found = {name: next((has[other] for other in ALIASES.get(name, (name,)) if other in has), "") for name in ATTRS}
     if len(found["id"]) > 24 or sum(map(str.isdigit, found["id"])) > 3:
         found["id"] = ""

@@ -63,6 +63,7 @@ def test_a_page_as_text():
         ('<div is_clickable="true" disabled><text>Go</text></div>', "<div disabled clickable> Go"),
         ("<button><i class='fa fa-x'></i></button>", '<button class="fa fa-x">'),
         ("<div id=menu><span></span></div><hr>", ""),
+        ("<div id=a hidden>x<p>y</div>", "<div id=a hidden>\n  <text> x\n  <p> y"),
     ],
 )
 def test_lines(html, shown):
@@ -121,7 +122,7 @@ def test_the_groups_leave_in_their_order():
         now = tags(page, budget)
         order += [tag for tag in dict.fromkeys(last) if last.count(tag) > now.count(tag)]
         last = now
-    assert list(dict.fromkeys(order)) == ["div", "p", "h1", "h2", "option", "a", "select"]
+    assert list(dict.fromkeys(order)) == ["text", "div", "p", "h1", "h2", "option", "a", "select"]
     assert last == ["button"]
 
 
