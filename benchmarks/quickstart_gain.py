@@ -16,13 +16,13 @@ import argparse
 import json
 import os
 import platform
-import shutil
 import statistics
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from gain_runs import Results, budget, checkpoint, fit, schedule
 
 Arms = dict[str, dict[str, Any]]
 CONFIG = Path(__file__).parents[1] / "configs" / "quickstart.yaml"
@@ -33,43 +33,27 @@ ALONE_LEARNING_RATE = 1e-3
 GRID = {"sft": (1e-4, 3e-4, 1e-3), "bootstrap": (1e-3, 3e-3, 1e-2), "swirl": (1e-3, 3e-3)}
 
 
-def fit(folder: Path, seed: int, worlds: Path | None, *options: str) -> dict[str, Any]:
-    """One run in a process and on a thread of its own; returns its results.json. A finished run is not made again."""
-    results = folder / "version_0" / "results.json"
-    if (folder / "version_0" / "report.html").exists():
-        return json.loads(results.read_text())
-    shutil.rmtree(folder, ignore_errors=True)
-    command = [sys.executable, "-m", "swirl_lightning", "fit", "--config", str(CONFIG), "--seed_everything", str(seed)]
-    command += ["--trainer.default_root_dir", str(folder), "--trainer.enable_progress_bar", "false", *options]
-    if worlds:
-        command += ["--data.init_args.root", str(worlds)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
-    return json.loads(results.read_text())
+def quickstart(folder: Path, seed: int, worlds: Path | None, *options: str) -> Results:
+    """One run of the quickstart's configuration with other options."""
+    data = ("--data.init_args.root", str(worlds)) if worlds else ()
+    return fit(folder, "--config", str(CONFIG), "--seed_everything", str(seed), *data, *options)
 
 
-def after_warmup(folder: Path, seed: int, worlds: Path | None, warm: Path, *options: str) -> dict[str, Any]:
+def after_warmup(folder: Path, seed: int, worlds: Path | None, warm: Path, *options: str) -> Results:
     """A run that starts from the weights of the warm-up."""
-    return fit(folder, seed, worlds, "--trainer.warmup", "[]", "--model.init_from", str(warm), *options)
+    return quickstart(folder, seed, worlds, "--trainer.warmup", "[]", "--model.init_from", str(warm), *options)
 
 
 def stages(phase: str, *updates: int, learning_rate: float) -> tuple[str, ...]:
-    """Options of a run with one stage per number of updates."""
-    listed = ", ".join(f"{{phase: {phase}, updates: {n}, learning_rate: {learning_rate}}}" for n in updates)
-    return "--trainer.iteration", f"[{listed}]", "--trainer.iterations", "1"
-
-
-def budget(results: dict[str, Any]) -> tuple[float, int]:
-    """Seconds and gradient tokens of all updates of a run."""
-    return sum(s["seconds"] for s in results["stages"]), sum(s["gradient_tokens"] for s in results["stages"])
+    """Options of a run with one stage per number of updates; in the bootstrap phase, labels make up a half."""
+    made = ({"phase": phase, "updates": n, "learning_rate": learning_rate} for n in updates)
+    return *schedule(*made), "--model.fwm.init_args.anchor", "1"
 
 
 def warm_up(folder: Path, seed: int, worlds: Path | None) -> tuple[Path, dict[str, Any]]:
     """The warm-up alone: its checkpoint and its last stage."""
-    results = fit(folder, seed, worlds, "--trainer.iterations", "0")
-    return folder / "version_0" / "checkpoints" / "last.ckpt", results["stages"][-1]
+    results = quickstart(folder, seed, worlds, "--trainer.iterations", "0")
+    return checkpoint(folder), results["stages"][-1]
 
 
 def measured(stage: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
