@@ -3,6 +3,7 @@
 if __name__ != "swirl_lightning.callbacks":
     raise ImportError("import swirl_lightning.callbacks, not the top-level folder: its classes would exist twice")
 
+from swirl_lightning.callbacks.best_of_n import BestOfN
 from swirl_lightning.callbacks.checkpoint import PhaseCheckpoint
 from swirl_lightning.callbacks.freeze import PhaseFreeze, PhaseStart
 from swirl_lightning.callbacks.monitor import PhaseMonitor
@@ -10,4 +11,13 @@ from swirl_lightning.callbacks.open_loop import OpenLoop
 from swirl_lightning.callbacks.progress import PhaseProgress
 from swirl_lightning.callbacks.recorder import RunRecorder
 
-__all__ = ["OpenLoop", "PhaseCheckpoint", "PhaseFreeze", "PhaseMonitor", "PhaseProgress", "PhaseStart", "RunRecorder"]
+__all__ = [
+    "BestOfN",
+    "OpenLoop",
+    "PhaseCheckpoint",
+    "PhaseFreeze",
+    "PhaseMonitor",
+    "PhaseProgress",
+    "PhaseStart",
+    "RunRecorder",
+]

@@ -16,6 +16,9 @@ from lightning.pytorch.cli import ArgsType, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from swirl_lightning.environments.base import TransitionDataModule
+from swirl_lightning.environments.mcp_collect import collect_tool
+from swirl_lightning.environments.miniwob_collect import collect_web
+from swirl_lightning.environments.physics_collect import collect_physics
 from swirl_lightning.environments.textworld_collect import collect_textworld
 from swirl_lightning.inference.commands import export, label, rollout
 from swirl_lightning.modules import SWIRL
@@ -25,7 +28,12 @@ from swirl_lightning.report import write_report
 from swirl_lightning.trainer import SwirlTrainer, versions_of
 from swirl_lightning.types import InputError
 
-COLLECTORS = {"textworld": collect_textworld}
+COLLECTORS = {
+    "physics": collect_physics,
+    "textworld": collect_textworld,
+    "tool": collect_tool,
+    "web": collect_web,
+}
 
 
 class SwirlCLI(LightningCLI):

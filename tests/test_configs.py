@@ -11,7 +11,12 @@ from swirl_lightning import callbacks, models, modules, rewards
 from swirl_lightning.cli import SwirlCLI, main
 from swirl_lightning.codecs import Layout
 from swirl_lightning.environments.log import LogDataModule
+from swirl_lightning.environments.mixture import MixtureDataModule
+from swirl_lightning.environments.physics import PhysicsDataModule
 from swirl_lightning.environments.textworld import TextWorldDataModule
+from swirl_lightning.environments.tool import ToolDataModule
+from swirl_lightning.environments.web import WebDataModule
+from swirl_lightning.environments.webtool import WebToolDataModule
 from swirl_lightning.trainer import SwirlTrainer
 from swirl_lightning.types import Stage
 
@@ -21,8 +26,9 @@ DEBUG = ROOT / "configs/debug.yaml"
 COMMANDS = ("fit", "validate", "test", "predict")
 CLASSES = (
     modules.SWIRL, modules.ForwardWorldModel, modules.InverseDynamicsModel, models.ScratchLM, models.PretrainedLM,
-    LogDataModule, TextWorldDataModule, SwirlTrainer, Stage, Layout, rewards.LikelihoodReward, rewards.WeightedSum,
-    callbacks.PhaseCheckpoint, callbacks.PhaseProgress, callbacks.RunRecorder,
+    LogDataModule, TextWorldDataModule, PhysicsDataModule, WebDataModule, ToolDataModule, MixtureDataModule,
+    WebToolDataModule, SwirlTrainer, Stage, Layout, rewards.LikelihoodReward, rewards.WeightedSum,
+    callbacks.PhaseCheckpoint, callbacks.PhaseProgress, callbacks.RunRecorder, callbacks.OpenLoop, callbacks.BestOfN,
 )  # fmt: skip
 
 every_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
