@@ -29,12 +29,11 @@ from typing import Any
 import torch
 from gain_lengths import Lengths
 from gain_runs import Ledger, Results, budget, checkpoint, fit, monitored, schedule
+from gain_table import ARMS
 
-ARMS = (
-    "warm-up", "best-of-n", "sft-continue", "bootstrap-continue", "bootstrap-mixed", "bootstrap-merge", "swirl",
-    "swirl-bootstrap", "swirl-shared",
-)  # fmt: skip
 NEEDED = ("warm-up", "swirl")
+OPTIONAL = ("bootstrap-mixed", "swirl-bootstrap")
+DEFAULT_ARMS = tuple(arm for arm in ARMS if arm not in (*OPTIONAL, "warm-up-shared"))
 BEST_OF_N = "swirl_lightning.callbacks.best_of_n.BestOfN"
 
 

@@ -15,12 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from gain_arms import ARMS, NEEDED, Column, Recipe
+from gain_arms import DEFAULT_ARMS, NEEDED, OPTIONAL, Column, Recipe
 from gain_lengths import data_module, episodes, measure
 from gain_runs import Ledger
 from gain_table import tables
-
-DEFAULT_ARMS = tuple(arm for arm in ARMS if arm not in ("bootstrap-mixed", "swirl-bootstrap"))
 
 
 def arguments(description: str | None) -> tuple[argparse.Namespace, list[str]]:
@@ -33,7 +31,13 @@ def arguments(description: str | None) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--model", help="name or folder of the language model; default: the configuration's")
     parser.add_argument("--seeds", type=int, nargs="+", default=[10, 11, 12])
     parser.add_argument("--labels", type=int, nargs="+", default=[16, 64, 256], help="labelled episodes")
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=DEFAULT_ARMS, help=f"with {' and '.join(NEEDED)}")
+    parser.add_argument(
+        "--arms",
+        nargs="+",
+        choices=(*DEFAULT_ARMS, *OPTIONAL),
+        default=DEFAULT_ARMS,
+        help=f"with {' and '.join(NEEDED)}",
+    )
     parser.add_argument(
         "--out", type=Path, required=True, help="results, written after every arm and read at the start"
     )

@@ -14,6 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+ARMS = (
+    "warm-up", "best-of-n", "sft-continue", "bootstrap-continue", "bootstrap-mixed", "bootstrap-merge", "swirl",
+    "swirl-bootstrap", "warm-up-shared", "swirl-shared",
+)  # fmt: skip
 METRICS = {
     "fwm/exact_match": "FWM exact match",
     "fwm/delta_f1": "FWM delta F1",
@@ -81,7 +85,7 @@ def tables(content: dict[str, Any]) -> str:
         "one; log-probs in nats per token; seconds and gradient tokens since the warm-up.\n"
     ]
     for labels in sorted({row["labels"] for row in rows}):
-        column = [row for row in rows if row["labels"] == labels]
+        column = sorted((row for row in rows if row["labels"] == labels), key=_order)
         transitions = sorted({row["transitions"] for row in column})
         parts.append(f"### {labels} labelled episodes ({_span(transitions)} transitions)\n")
         by_name: dict[str, list[Point]] = {}
@@ -128,6 +132,11 @@ def monitors(rows: Sequence[dict[str, Any]]) -> str:
             cells.append(_spread(values, ".2f") if values else "")
         lines.append(_line(f"{arm}: {name}", *cells))
     return "\n".join(lines) + "\n"
+
+
+def _order(row: dict[str, Any]) -> tuple[int, str]:
+    arm = row["arm"]
+    return (ARMS.index(arm), "") if arm in ARMS else (len(ARMS), arm)  # those of --tune
 
 
 def _gain(found: Sequence[Point], metric: str, *, start: bool) -> str:

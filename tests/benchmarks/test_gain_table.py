@@ -89,6 +89,15 @@ def test_monitors(content):
     assert figures == ["", "", "0 → 0.5", "", "", "", "0.50 ± 0.00", ""]
 
 
+def test_rows_have_one_order_whatever_was_finished_first(content):
+    page = tables(content)
+    content["rows"].reverse()
+    again = tables(content)
+    arms = [line.split("|")[1].strip() for line in again.splitlines() if line.startswith(("| warm", "| swirl"))]
+    assert arms == [line.split("|")[1].strip() for line in page.splitlines() if line.startswith(("| warm", "| swirl"))]
+    assert arms[:4] == ["warm-up", "swirl, iteration 1", "swirl, iteration 2", "warm-up-shared"]
+
+
 def test_tuning_shows_the_validation_split(content):
     content["settings"]["split"] = "validation"
     content["rows"] = [r for r in content["rows"] if r["arm"] in ("warm-up", "swirl")]
