@@ -10,7 +10,7 @@ from typing import Any
 
 from swirl_lightning.environments.tool_text import DEPTH, Tool, properties, resolve
 
-REUSE = 0.6  # chance that a value is one that the episode has seen, where it has seen any that fits
+REUSE = 0.75  # chance that a value is one that the episode has seen, where it has seen any that fits
 OPTIONAL = 0.25  # chance that an argument is given that could be left out
 LONGEST = 80  # characters of a text that is worth speaking of again
 WORDS = ("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "harbor")
@@ -65,11 +65,21 @@ class CallDrawer:
         self._values = {field_words(name): list(its) for name, its in values.items()}
         self._folder = folder
         self._seen: dict[Words, list[Any]] = {}
+        self._failed: set[str] = set()
 
     def choose(self, tools: Sequence[Tool]) -> Tool:
-        """A tool; as long as nothing has been seen one that writes, if there is any: there is nothing to read yet."""
-        writing = [tool for tool in tools if not tool.read_only]
-        return self._rng.choice(tools if self._seen else writing or tools)
+        """A tool that can be expected to answer well, if there is any.
+
+        As long as nothing has been seen it is one that writes, for there is nothing to read. One that answered with an
+        error waits until something new has been seen.
+        """
+        ready = [tool for tool in tools if tool.name not in self._failed]
+        writing = [tool for tool in ready if not tool.read_only]
+        return self._rng.choice((ready if self._seen else writing or ready) or tools)
+
+    def fail(self, tool: str) -> None:
+        """Keep in mind that a call of the tool was answered with an error."""
+        self._failed.add(tool)
 
     def arguments(self, tool: Tool) -> dict[str, Any]:
         """Arguments for a call of the tool."""
@@ -88,6 +98,7 @@ class CallDrawer:
             seen = self._seen.setdefault(field, [])
             if value not in seen:
                 seen.append(value)
+                self._failed.clear()
 
     def _draw(self, schema: Any, root: Mapping[str, Any], field: Words, depth: int) -> Any:
         schema = resolve(schema, root)

@@ -70,6 +70,7 @@ class CallSource:
         self._rng = rng
         self._script = script
         self._made = 0
+        self._writing = {tool.name for tool in world.tools if not tool.read_only}
         self.start()
 
     def __bool__(self) -> bool:
@@ -88,10 +89,12 @@ class CallSource:
         return Call(tool.name, self._drawer.arguments(tool))
 
     def remember(self, call: Call, answer: str) -> None:
-        """Let later calls speak of what was in this one and in its result."""
+        """Let later calls speak of what is in the result and, where the call wrote something, of what that was."""
         if answer.startswith(ERROR):
+            self._drawer.fail(call.tool)
             return
-        self._drawer.remember(call.arguments)
+        if call.tool in self._writing:
+            self._drawer.remember(call.arguments)
         with suppress(ValueError, RecursionError):
             self._drawer.remember(json.loads(answer))
 

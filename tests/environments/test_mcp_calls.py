@@ -133,6 +133,20 @@ def test_what_writes_comes_first():
     assert drawer().choose(tools[:1]) == tools[0]
 
 
+def test_what_failed_waits_for_something_new():
+    tools = [Tool("a", "", {}), Tool("b", "", {})]
+    made = drawer()
+    made.remember({"name": "x"})
+    made.fail("a")
+    made.remember({"name": "x"})
+    assert {made.choose(tools).name for _ in range(20)} == {"b"}
+    made.fail("b")
+    assert {made.choose(tools).name for _ in range(20)} == {"a", "b"}
+    made.fail("a")
+    made.remember({"name": "y"})
+    assert {made.choose(tools).name for _ in range(20)} == {"a", "b"}
+
+
 @pytest.mark.parametrize(
     "schema",
     [
