@@ -111,8 +111,8 @@ def test_in_a_run(walk_data, toy_trainer, toy_swirl, said, capsys):
         assert found["fwm/open_loop_3/delta_f1"] == 1
         assert "fwm/exact_match" in stage["metrics"]
     assert trainer.callback_metrics["test/fwm/open_loop_1/exact_match"] == 1
-    assert "open loop 3/delta f1" in capsys.readouterr().out
-    assert "open loop 3/delta f1" in (trainer.run_dir / "report.html").read_text()
+    assert "exact match, step 3" in capsys.readouterr().out
+    assert "exact match, step 3" in (trainer.run_dir / "report.html").read_text()
     trainer.test(model, datamodule=walk_data, verbose=False)
     assert len(asked) == 3
     assert model.results["test"]["fwm/open_loop_3/exact_match"] == 1
