@@ -44,10 +44,9 @@ class MirrorOptions:
     divide_test: bool = False
     max_chars: int | None = None
     fractions: Fractions = (0.45, 0.45, 0.05, 0.05)
-    seed: int = 0
 
 
-def read_mirrorapi(folder: Path, options: MirrorOptions) -> dict[Split, list[Transition]]:
+def read_mirrorapi(folder: Path, options: MirrorOptions, seed: int = 0) -> dict[Split, list[Transition]]:
     """The four splits: test from the test files, the others from the training file, divided by API.
 
     Raises:
@@ -56,7 +55,7 @@ def read_mirrorapi(folder: Path, options: MirrorOptions) -> dict[Split, list[Tra
     test = _read_test(folder, options.test_splits)
     train = folder / options.train_file
     if train.is_file():
-        parts = _divide(_read_file(train), options)
+        parts = _divide(_read_file(train), options.fractions, seed)
         parts["validation"] += parts["test"]
         parts["test"] = [t for _, t in test]
     elif options.divide_test:
@@ -64,7 +63,7 @@ def read_mirrorapi(folder: Path, options: MirrorOptions) -> dict[Split, list[Tra
             f"{folder}: divide_test: the {len(test)} test rows are divided by API into {', '.join(SPLITS)}: a trial, "
             "whose scores compare with no one's"
         )
-        parts = _divide(test, options)
+        parts = _divide(test, options.fractions, seed)
     else:
         rank_zero_warn(
             f"{folder}: found no {options.train_file}, so there is a test split alone: labelled, state_only and "
@@ -149,8 +148,8 @@ def _read_file(path: Path) -> list[Keyed]:
     return [keyed for keyed in found if keyed is not None]
 
 
-def _divide(rows: list[Keyed], options: MirrorOptions) -> dict[Split, list[Transition]]:
-    split_of = assign_splits({api for api, _ in rows}, options.fractions, options.seed, "API")
+def _divide(rows: list[Keyed], fractions: Fractions, seed: int) -> dict[Split, list[Transition]]:
+    split_of = assign_splits({api for api, _ in rows}, fractions, seed, "API")
     return {split: [t for api, t in rows if split_of[api] == split] for split in SPLITS}
 
 

@@ -51,7 +51,7 @@ class ToolDataModule(TransitionDataModule):
         super().__init__(**kwargs)
         self.path = Path(path)
         chosen = None if test_splits is None else tuple(test_splits)
-        self.options = MirrorOptions(train_file, chosen, divide_test, max_chars, fractions, self.seed)
+        self.options = MirrorOptions(train_file, chosen, divide_test, max_chars, fractions)
         self._parts: dict[Split, list[Transition]] = {}
 
     def load(self, split: Split) -> list[Transition]:
@@ -72,7 +72,7 @@ class ToolDataModule(TransitionDataModule):
         if (self.path / RECORD).is_file():
             return read_collection(self.path)
         if (self.path / FOLDER).is_dir():
-            return read_mirrorapi(self.path, self.options)
+            return read_mirrorapi(self.path, self.options, self.seed)
         found = "no such folder" if not self.path.is_dir() else f"found neither {RECORD} nor {FOLDER}/"
         raise InputError(
             f"{self.path}: {found}, expected a folder that 'swirl collect tool' wrote, or MirrorAPI-Bench as published "
