@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 WIDTH = 100  # characters of JSON that may stand on one line
 DEPTH = 8  # of a schema; what lies deeper, or refers to itself, is left out
+EMPTY_PLANES = "\U00040000"
 Detail = Literal["full", "short"]
 
 
@@ -48,9 +49,13 @@ def pretty(value: Any, depth: int = 0) -> str:
 
 
 def write_json(value: Any) -> str:
-    """JSON on one line; in ASCII where the value has half a surrogate pair, which no file could hold."""
+    """JSON on one line.
+
+    In ASCII where the value has half a surrogate pair, which no file could hold, or a number from the planes of Unicode
+    that have no characters: those come of binary data, and SmolLM's tokenizer, for one, loses them.
+    """
     text = json.dumps(value, ensure_ascii=False)
-    return text if _is_unicode(text) else json.dumps(value)
+    return text if _is_unicode(text) and max(text) < EMPTY_PLANES else json.dumps(value)
 
 
 def result_block(text: str) -> str:

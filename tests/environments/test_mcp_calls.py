@@ -199,3 +199,4 @@ def test_what_is_no_json_stands_as_it_is():
         assert result_block(text) == text
     assert result_block('["\\ud800"]') == '[\n "\\ud800"\n]'
     assert result_block("half \ud800") == "half ?"
+    assert result_block('["\U0007e7a2", "😀"]') == '[\n "\\ud9b9\\udfa2",\n "😀"\n]'
