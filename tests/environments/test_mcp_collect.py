@@ -76,7 +76,7 @@ def test_states_are_documentation_and_results(collect):
 def test_hang_crash_and_rubbish_cost_one_row_each(collect, log, caplog):
     bad = ["hang", "crash", "rubbish", "wrong"]
     with caplog.at_level(logging.WARNING):
-        episodes, record = collect(*[call for name in bad for call in (PUT, (name, {}), GET)], steps=3, timeout=0.5)
+        episodes, record = collect(*[call for name in bad for call in (PUT, (name, {}), GET)], steps=3, timeout=3)
     # the process that comes after has no note: what follows is an episode of its own
     assert [(name, results(steps)) for name, steps in episodes.items()] == [
         (f"e000{n}{part}", [said])
@@ -183,7 +183,7 @@ def test_other_content_is_named(collect):
     ],
 )
 def test_a_server_that_does_not_start(collect, monkeypatch, server, message):
-    monkeypatch.setattr(mcp_server, "START_SECONDS", 2.0)
+    monkeypatch.setattr(mcp_server, "START_SECONDS", 6.0)
     with pytest.raises(InputError, match=message):
         collect(episodes=4, server=server)
 
