@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from swirl_lightning.report import write_report
 from swirl_lightning.trainer import SwirlTrainer, versions_of
 from swirl_lightning.types import InputError
 
-COLLECTORS = {
+COLLECTORS: dict[str, Callable[..., None]] = {
     "physics": collect_physics,
     "textworld": collect_textworld,
     "tool": collect_tool,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from swirl_lightning.environments.rows import scan_rows
 from swirl_lightning.inference.load import environment_of
@@ -50,7 +50,7 @@ class WorldModelEnv(gymnasium.Env[str, str]):
         max_length: longest state and action, in characters.
     """
 
-    metadata = {"render_modes": []}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
 
     def __init__(
         self,
