@@ -7,6 +7,8 @@ from typing import Any
 from peft.tuners import lora
 from torch import Tensor, nn
 
+from swirl_lightning.models.few_rows import linear
+
 
 class FusedLora(lora.Linear):
     """PEFT's LoRA layer, W x + s B A x (arXiv:2106.09685), with two fewer passes over the output.
@@ -16,7 +18,7 @@ class FusedLora(lora.Linear):
     """
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # noqa: D102
-        out = self.base_layer(x)
+        out = linear(self.base_layer, x)
         if self.disable_adapters:
             return out
         (name,) = self.active_adapters

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from swirl_lightning.models.few_rows import linear
 from swirl_lightning.models.key_value_buffer import BufferLayer
 from swirl_lightning.models.shared_prefix import Prefix, attention_mask, cache_of
 
@@ -131,7 +132,7 @@ def grow(
     hidden_RD, prompt_R = prefix.last, torch.arange(len(prefix.last), device=device)
     tree = _Tree(model, prefix)
     for t in range(max_tokens):
-        logp_RV = next_token_logprobs(head(hidden_RD), sampling)
+        logp_RV = next_token_logprobs(linear(head, hidden_RD), sampling)
         rows_A = row_of_S[alive_S]  # of the samples that are still growing
         logp_AV = logp_RV[rows_A]
         token_A = choose(logp_AV, uniform_ST[alive_S, t], sampling)
