@@ -189,15 +189,19 @@ def trl_rows(rows: int, length: int) -> int:
 def base_model(work: Work) -> Any:
     """The frozen model without adapters."""
     if work.gpu:
-        config = Qwen2Config(
-            vocab_size=152064, hidden_size=3584, intermediate_size=18944, num_hidden_layers=28,
-            num_attention_heads=28, num_key_value_heads=4, max_position_embeddings=32768, tie_word_embeddings=False,
-        )  # fmt: skip
-        return random_nf4(config, torch.device("cuda"))
+        return random_nf4(qwen_7b(), torch.device("cuda"))
     source = PretrainedLM(work.model, dtype="float32")
     weights: Any = source.weights(source.tokenizer((), ()), ())
     weights.model.is_quantized = False  # from a GGUF file, whose weights are plain float32 by now
     return weights.model
+
+
+def qwen_7b() -> Qwen2Config:
+    """The shape of Qwen2.5-7B."""
+    return Qwen2Config(
+        vocab_size=152064, hidden_size=3584, intermediate_size=18944, num_hidden_layers=28,
+        num_attention_heads=28, num_key_value_heads=4, max_position_embeddings=32768, tie_word_embeddings=False,
+    )  # fmt: skip
 
 
 def random_nf4(config: Qwen2Config, device: torch.device) -> Any:

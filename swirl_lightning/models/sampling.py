@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from swirl_lightning.models.decoding import Step, decoding_step
 from swirl_lightning.models.few_rows import linear
-from swirl_lightning.models.key_value_buffer import BufferLayer
-from swirl_lightning.models.shared_prefix import Prefix, attention_mask, cache_of
+from swirl_lightning.models.shared_prefix import Prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +109,9 @@ def uniforms(seeds: Sequence[int], group_size: int, max_tokens: int) -> Tensor:
 
 @torch.no_grad()
 def grow(
-    model: Any, prefix: Prefix, prompt_of_S: Sequence[int], uniform_ST: Tensor, eos: int, sampling: Sampling
-) -> Samples:
+    model: Any, prefix: Prefix, prompt_of_S: Sequence[int], uniform_ST: Tensor, eos: int, sampling: Sampling,
+    step: Step | None = None,
+) -> Samples:  # fmt: skip
     """Draw one completion for each row of uniform numbers.
 
     Args:
@@ -120,6 +121,7 @@ def grow(
         uniform_ST: a number in [0, 1) for each token to be drawn.
         eos: the id that ends a completion.
         sampling: the distribution to draw from.
+        step: reads the drawn tokens; the quicker one by default.
     """
     device, head = model.device, model.get_output_embeddings()
     num_samples, max_tokens = uniform_ST.shape
@@ -130,7 +132,7 @@ def grow(
     alive_S = torch.ones(num_samples, dtype=torch.bool, device=device)
     row_of_S = torch.tensor(prompt_of_S, device=device)
     hidden_RD, prompt_R = prefix.last, torch.arange(len(prefix.last), device=device)
-    tree = _Tree(model, prefix)
+    tree = _Tree(prefix, step or decoding_step(model, prefix, max_tokens))
     for t in range(max_tokens):
         logp_RV = next_token_logprobs(linear(head, hidden_RD), sampling)
         rows_A = row_of_S[alive_S]  # of the samples that are still growing
@@ -156,10 +158,9 @@ def grow(
 class _Tree:
     """The tokens of each prompt's samples behind that prompt, and what each row sees of them."""
 
-    def __init__(self, model: Any, prefix: Prefix) -> None:
-        self.model = model
-        self.cache = cache_of(prefix.keys_values, BufferLayer)
-        self.prompts = torch.arange(len(prefix.mask), device=prefix.mask.device)  # those still in the cache
+    def __init__(self, prefix: Prefix, step: Step) -> None:
+        self.read = step
+        self.prompts = torch.arange(len(prefix.mask), device=prefix.mask.device)  # those still read
         self.mask_PL = prefix.mask
         self.position_P = prefix.mask.sum(1)
         self.sees_RC = torch.zeros(len(prefix.mask), 0, dtype=torch.bool, device=prefix.mask.device)
@@ -170,7 +171,7 @@ class _Tree:
         prompts, place_R, counts = prompt_R.unique_consecutive(return_inverse=True, return_counts=True)
         if len(prompts) < len(self.prompts):
             kept = torch.searchsorted(self.prompts, prompts)
-            self.cache.batch_select_indices(kept)
+            self.read.keep(kept)
             self.prompts, self.mask_PL, self.position_P = prompts, self.mask_PL[kept], self.position_P[kept]
         width, rows = int(counts.max()), len(ids_R)
         slot_R = torch.arange(rows, device=ids_R.device) - (counts.cumsum(0) - counts)[place_R]
@@ -181,13 +182,7 @@ class _Tree:
         sees_PQC = self.sees_RC.new_zeros(len(prompts), width, self.sees_RC.shape[1])
         sees_PQC[place_R, slot_R] = self.sees_RC
         allowed = torch.cat([self.mask_PL[:, None].expand(-1, width, -1), sees_PQC], dim=2)
-        output = self.model.base_model(
-            input_ids=ids_PQ,
-            attention_mask=attention_mask(self.model, allowed),
-            position_ids=self.position_P[:, None].expand(-1, width),
-            past_key_values=self.cache,
-            use_cache=True,
-        )
+        hidden_PQD = self.read(ids_PQ, allowed, self.position_P)
         self.position_P = self.position_P + 1
         self.tokens_read += rows
-        return output.last_hidden_state[place_R, slot_R]
+        return hidden_PQD[place_R, slot_R]
