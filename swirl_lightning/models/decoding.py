@@ -79,8 +79,8 @@ class FixedStep:
     def __init__(self, model: Any, prefix: Prefix, record: Recorder) -> None:
         self.model = model
         self.record = record
-        self.prefix = prefix
-        self.layers: list[FixedLayer] = []
+        self.cache = cache_of(prefix.keys_values)
+        self.mask = prefix.mask
         self.prompts = torch.arange(len(prefix.mask), device=prefix.mask.device)
         self.ids = self.prompts.new_zeros(len(prefix.mask), 0)
         self.replay: Callable[[], Tensor] | None = None
@@ -88,7 +88,7 @@ class FixedStep:
     def __call__(self, ids_PQ: Tensor, allowed_PQW: Tensor, position_P: Tensor) -> Tensor:  # noqa: D102
         width, end = ids_PQ.shape[1], allowed_PQW.shape[2]
         begin = end - width
-        if not self.layers or width > self.ids.shape[1] or begin + self.ids.shape[1] > self.allowed.shape[2]:
+        if width > self.ids.shape[1] or begin + self.ids.shape[1] > self.allowed.shape[2]:
             self._make_room(begin, width)
         self.ids[self.prompts, :width] = ids_PQ
         self.allowed[self.prompts, :width, :end] = allowed_PQW
@@ -109,16 +109,14 @@ class FixedStep:
         self.replay = None
         width = max(self.ids.shape[1], 1 << (width - 1).bit_length())
         places = max(used + 16 * width, used + used // 2)
-        prompts, mask = len(self.prefix.mask), self.prefix.mask
+        prompts, length = self.mask.shape
         self.ids = self.ids.new_zeros(prompts, width)
         self.position = self.ids.new_zeros(prompts)
         self.places = self.ids.new_zeros(width)
-        self.allowed = mask.new_zeros(prompts, width, places)
-        self.allowed[:, :, : mask.shape[1]] = mask[:, None]  # what sees nothing is not a number
-        before = [(layer.keys, layer.values) for layer in self.layers] or self.prefix.keys_values
-        self.layers = [FixedLayer(keys, values, used, places, self.places) for keys, values in before]
-        self.cache = DynamicCache()
-        self.cache.layers = list(self.layers)
+        self.allowed = self.mask.new_zeros(prompts, width, places)
+        self.allowed[:, :, :length] = self.mask[:, None]  # what sees nothing is not a number
+        for i, layer in enumerate(self.cache.layers):  # one after the other, so that only one is there twice
+            self.cache.layers[i] = FixedLayer(layer.keys, layer.values, used, places, self.places)
 
 
 def cuda_graph(model: Any, step: Callable[[], Tensor]) -> Callable[[], Tensor]:
