@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 def collect_tool(
     out: Path,
     server: str,
+    headers: dict[str, str] | None = None,
     episodes: int = 60,
     steps: int = 8,
     seed: int = 0,
@@ -54,6 +55,8 @@ def collect_tool(
         server: a command line, begun by NAME=VALUE words for its environment where it needs some, or the URL of a
             server that speaks streamable HTTP. {folder} in it is a fresh folder for each episode; the data says
             {folder} too.
+        headers: of every request to a URL, for example {"Authorization": "Bearer $TOKEN"}, where $TOKEN stands for the
+            environment variable. They are not written anywhere.
         episodes: number of episodes; with calls, as many as they fill.
         steps: calls in an episode; it ends earlier where its state would get longer than max_chars.
         seed: what the calls and the splits follow from.
@@ -75,7 +78,7 @@ def collect_tool(
     for name, number in {"episodes": episodes, "steps": steps, "max_chars": max_chars, "timeout": timeout}.items():
         if number <= 0:
             raise InputError(f"swirl collect tool: {name}: found {number}, expected more than 0")
-    reached = Server(server, timeout)
+    reached = Server(server, timeout, headers)
     if files is not None and not (files.is_dir() and reached.has_folder):
         raise InputError(
             f"--files: found {str(files)!r}, expected a folder that is there, and {FOLDER} in --server to copy it to"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import shlex
 import tempfile
@@ -38,12 +39,14 @@ class Server:
         address: a command line, begun by ``NAME=VALUE`` words for its environment where it needs some, or the URL of a
             server that speaks streamable HTTP. ``{folder}`` in a command line stands for the folder of the episode.
         timeout: seconds that a call may take.
+        headers: of every request to a URL; ``$NAME`` in a value stands for that environment variable.
 
     Raises:
-        InputError: the package ``mcp`` is missing, or the address is no command line.
+        InputError: the package ``mcp`` is missing, the address is no command line, or headers are given to one or name
+            a variable that is not set.
     """
 
-    def __init__(self, address: str, timeout: float) -> None:
+    def __init__(self, address: str, timeout: float, headers: dict[str, str] | None = None) -> None:
         try:
             from mcp.client import Client  # noqa: F401 - version 2 has it, version 1 has not
         except ImportError as error:
@@ -55,6 +58,11 @@ class Server:
         self.timeout = timeout
         self.is_http = address.startswith(("http://", "https://"))
         self.words = [] if self.is_http else _split(address)
+        self.headers = {name: _filled_in(name, value) for name, value in (headers or {}).items()}
+        if self.headers and not self.is_http:
+            raise InputError(
+                f"--headers: found {', '.join(self.headers)} for a command line, expected a URL as --server"
+            )
         self.about: dict[str, Any] = {}
         logging.getLogger("mcp").setLevel(logging.CRITICAL)  # what goes wrong is said here, in one line
         logging.getLogger("client").setLevel(logging.CRITICAL)
@@ -96,7 +104,7 @@ class Server:
 
     def _target(self, folder: Path, errors: TextIO) -> Any:
         if self.is_http:
-            return self.address
+            return self._http() if self.headers else self.address
         from mcp.client.stdio import StdioServerParameters, stdio_client
 
         words = [word.replace(FOLDER, str(folder)) for word in self.words]
@@ -106,13 +114,23 @@ class Server:
         # of this process's environment the client hands on PATH, HOME and a few more, no keys or tokens
         return stdio_client(StdioServerParameters(command=command, args=args, env=settings), errlog=errors)
 
+    def _http(self) -> Any:
+        import httpx2
+        from mcp.client.streamable_http import streamable_http_client
+
+        timeout = httpx2.Timeout(START_SECONDS, read=None)  # a call has a time limit of its own
+        return streamable_http_client(
+            self.address, http_client=httpx2.AsyncClient(headers=self.headers, timeout=timeout)
+        )  # fmt: skip
+
     def _cannot_start(self, error: Exception, errors: TextIO) -> str:
         errors.seek(0)
         said = " | ".join(errors.read().strip().splitlines()[-5:])
+        cure = "check the URL, --headers where it asks for a key, and that the server runs"
         return (
             f"--server {self.public_address}: the server does not start: {reason(error)}"
             + (f"; its last words: {said}" if said else "")
-            + ("; check the URL and that the server runs" if self.is_http else "; run the command by hand to see why")
+            + f"; {cure if self.is_http else 'run the command by hand to see why'}"
         )
 
 
@@ -169,6 +187,13 @@ def reason(error: BaseException) -> str:
         error = error.exceptions[0]
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+
+
+def _filled_in(header: str, value: str) -> str:
+    filled = os.path.expandvars(value)
+    if missing := re.search(r"\$\{?\w+", filled):
+        raise InputError(f"--headers: {header}: found no environment variable {missing[0].strip('${')}; export it")
+    return filled
 
 
 def _split(address: str) -> list[str]:

@@ -112,6 +112,21 @@ class MiniWob:
         self._pages = Path(spec.origin).parent / "html" / "miniwob"
 
     def __enter__(self) -> MiniWob:
+        self._start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._driver.quit()
+
+    def restart(self) -> None:
+        """Go on with a fresh browser, where the one that is open does not answer."""
+        with suppress(Exception):  # it may be gone, or half of it
+            self._driver.quit()
+        self._start()
+
+    def _start(self) -> None:
         from selenium.common.exceptions import WebDriverException
         from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
@@ -123,16 +138,10 @@ class MiniWob:
             self._driver: Chrome = Chrome(options, ChromeService(self._chromedriver))
         except WebDriverException as error:
             raise InputError(
-                f"swirl collect web: {self._chromium} does not start with {self._chromedriver} ({_first_line(error)}); "
+                f"swirl collect web: {self._chromium} does not start with {self._chromedriver} ({first_line(error)}); "
                 "expected Chromium and a driver of the same version: apt-get install chromium chromium-driver"
             ) from error
         self._driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": WATCH})
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._driver.quit()
 
     @property
     def version(self) -> str:
@@ -189,5 +198,6 @@ def _program(*names: str) -> str:
     )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, without the stack of the browser that follows it."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

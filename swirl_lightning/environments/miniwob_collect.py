@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,12 +10,14 @@ from pathlib import Path
 from typing import Literal
 
 from swirl_lightning.environments.collection import describe_run, write_collection
-from swirl_lightning.environments.miniwob import MiniWob, View
+from swirl_lightning.environments.miniwob import MiniWob, View, first_line
 from swirl_lightning.environments.miniwob_rules import RULES, chance
 from swirl_lightning.environments.pages import describe, prune
 from swirl_lightning.environments.splits import SPLITS, Fractions, Split, assign_splits
 from swirl_lightning.metrics.operation import Operation
 from swirl_lightning.types import InputError, Transition
+
+logger = logging.getLogger(__name__)
 
 Policy = Literal["rules", "random", "mixed"]
 CHANCE: dict[Policy, float] = {"rules": 0.0, "random": 1.0, "mixed": 0.25}
@@ -35,7 +38,7 @@ def collect_web(
     A state is the task's utterance, its result once there is one, then the page, one element a line; what is hidden is
     there too and says so, so that what opens can be foretold. An action is an operation on an element, as
     ``metrics.operation`` writes it. Actions that change nothing are left out. The same arguments, package and browser
-    give the same data.
+    give the same data. A browser that crashes costs its episode.
 
     Args:
         out: the folder to write; it is made where it does not exist.
@@ -50,7 +53,7 @@ def collect_web(
         fractions: share of the episodes in labelled, state_only, validation and test.
 
     Raises:
-        InputError: a package or a program is missing, or an argument is out of range.
+        InputError: a package or a program is missing, an argument is out of range, or no episode could be played.
     """
     for name, value in {"episodes": episodes, "steps": steps, "budget": budget, "tasks": len(tasks)}.items():
         if value < 1:
@@ -60,16 +63,26 @@ def collect_web(
     names = [(task, f"{task}-{n:04d}") for task in dict.fromkeys(tasks) for n in range(episodes)]
     split_of = assign_splits([name for _, name in names], fractions, seed, "episode")
     parts: dict[Split, list[Transition]] = {split: [] for split in SPLITS}
-    results = {"solved": 0, "failed": 0}
+    results = {"solved": 0, "failed": 0, "lost": 0}
     browser = MiniWob()
+    from selenium.common.exceptions import WebDriverException
+
     _check_tasks(tasks, browser.tasks(), policy)
     with browser:
         for task, name in names:
-            transitions = list(play(browser, task, name, steps, CHANCE[policy], budget, seed))
+            try:
+                transitions = list(play(browser, task, name, steps, CHANCE[policy], budget, seed))
+            except WebDriverException as error:
+                results["lost"] += 1
+                logger.warning("%s: left out, the browser is started anew: %s", name, first_line(error))
+                browser.restart()
+                continue
             parts[split_of[name]] += transitions
-            for result in results:
+            for result in ("solved", "failed"):
                 results[result] += any(f"\nResult: {result}\n" in f"{t.next_state}\n" for t in transitions[-1:])
         version = browser.version
+    if results["lost"] == len(names):
+        raise InputError(f"swirl collect web: all {len(names)} episodes were lost; the log above says why")
     arguments = {
         "tasks": list(tasks), "episodes": episodes, "steps": steps, "policy": policy, "budget": budget, "seed": seed,
         "fractions": list(fractions),

@@ -177,7 +177,7 @@ def test_other_content_is_named(collect):
         (f"{FAKE} log mute", "does not start: TimeoutError"),
         (f"{FAKE} log bare", "found no tool that may be called among 0"),
         ("no-such-command-anywhere --x", "does not start: FileNotFoundError.*run the command by hand"),
-        ("http://127.0.0.1:9/mcp", "does not start: .*check the URL and that the server runs"),
+        ("http://127.0.0.1:9/mcp", "does not start: .*check the URL, --headers where"),
         ("A=b", "found 'A=b', expected a command line"),
         ("'python", 'found "\'python", expected a command line .No closing quotation'),
     ],
@@ -226,6 +226,7 @@ def test_passwords_are_not_recorded():
 
 HTTP_SERVER = """
 import sys
+import uvicorn
 from mcp.server import MCPServer
 from mcp_types import ToolAnnotations
 
@@ -236,11 +237,37 @@ def add(a: int, b: int) -> str:
     "Adds."
     return str(a + b)
 
-server.run("streamable-http", host="127.0.0.1", port=int(sys.argv[1]))
+async def app(scope, receive, send):
+    if scope["type"] == "http" and (b"authorization", b"Bearer open-sesame") not in scope["headers"]:
+        await send({"type": "http.response.start", "status": 401, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+        return
+    await inner(scope, receive, send)
+
+inner = server.streamable_http_app()
+uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]))
 """
 
 
-def test_over_http(collect):
+@pytest.mark.parametrize(
+    ("server", "headers", "message"),
+    [
+        (
+            "http://127.0.0.1:9/mcp",
+            {"Authorization": "Bearer $NO_SUCH"},
+            "--headers: Authorization: found no env",
+        ),
+        ("python", {"A": "b"}, "--headers: found A for a command line, expected a URL"),
+    ],
+)
+def test_headers_that_cannot_be_sent(server, headers, message):
+    with pytest.raises(InputError, match=message):
+        Server(server, 1, headers)
+
+
+def test_over_http(collect, monkeypatch):
+    monkeypatch.setenv("ADDER_TOKEN", "open-sesame")
+    headers = {"Authorization": "Bearer $ADDER_TOKEN"}
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -251,10 +278,14 @@ def test_over_http(collect):
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.1)
-        episodes, record = collect(*[("add", {"a": 2, "b": 3})] * 4, steps=1, server=f"http://127.0.0.1:{port}/mcp")
+        url, calls = f"http://127.0.0.1:{port}/mcp", [("add", {"a": 2, "b": 3})] * 4
+        episodes, record = collect(*calls, steps=1, server=url, headers=headers)
+        with pytest.raises(InputError, match="the server does not start"):
+            collect(*calls, steps=1, server=url)
     finally:
         process.kill()
         process.wait()
+    assert "open-sesame" not in json.dumps(record)
     assert [results(steps) for steps in episodes.values()] == [["5"]] * 4
     assert episodes["e0000"][0].state == "add(a: integer, b: integer)"
     assert record["server"]["name"] == "adder"

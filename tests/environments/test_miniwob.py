@@ -8,11 +8,12 @@ from itertools import pairwise
 import pytest
 
 from swirl_lightning.codecs import decode_delta, encode_delta
-from swirl_lightning.environments import miniwob
+from swirl_lightning.environments import miniwob, miniwob_collect
 from swirl_lightning.environments.miniwob import MiniWob
 from swirl_lightning.environments.miniwob_collect import collect_web, play
 from swirl_lightning.environments.miniwob_rules import RULES, chance
 from swirl_lightning.environments.pages_html import parse_page
+from swirl_lightning.environments.splits import SPLITS
 from swirl_lightning.environments.web import WebDataModule
 from swirl_lightning.metrics.operation import parse_operation
 from swirl_lightning.types import InputError
@@ -186,3 +187,25 @@ class TestBrowser:
         data = WebDataModule(first)
         data.setup()
         assert len(data.splits) == 4
+
+    def test_a_browser_that_crashes_costs_its_episode(self, tmp_path, monkeypatch, caplog):
+        options = {"tasks": ("click-button",), "episodes": 8, "fractions": (0.25,) * 4}
+        collect_web(tmp_path / "whole", **options)
+
+        def crash(browser, task, episode, *rest):
+            if episode.endswith("0001"):
+                browser._driver.execute_cdp_cmd("Browser.crash", {})
+            yield from play(browser, task, episode, *rest)
+
+        monkeypatch.setattr(miniwob_collect, "play", crash)
+        collect_web(tmp_path / "crashed", **options)
+        assert "click-button-0001: left out, the browser is started anew: " in caplog.text
+        assert json.loads((tmp_path / "crashed/collection.json").read_text())["episodes"]["lost"] == 1
+        whole, crashed = (
+            [t for split in SPLITS for t in WebDataModule(tmp_path / name).load(split)] for name in ("whole", "crashed")
+        )
+        assert "click-button-0001" in {t.episode for t in whole}
+        assert crashed == [t for t in whole if t.episode != "click-button-0001"]
+        monkeypatch.setattr(miniwob_collect, "play", lambda browser, *rest: browser.open("no-such-task", "0"))
+        with pytest.raises(InputError, match="all 8 episodes were lost; the log above says why"):
+            collect_web(tmp_path / "none", **options)
