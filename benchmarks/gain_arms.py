@@ -59,9 +59,9 @@ class Recipe:
     bootstrap: float = 1.0
     grid: dict[str, tuple[float, ...]] = field(
         default_factory=lambda: {
-            "sft": (2e-5, 5e-5, 2e-4),
-            "bootstrap": (5e-5, 2e-4, 5e-4),
-            "swirl": (1e-5, 3e-5, 1e-4),
+            "sft": (5e-5, 2e-4),
+            "bootstrap": (1e-4, 4e-4),
+            "swirl": (1e-4, 3e-4),
         }
     )
 
