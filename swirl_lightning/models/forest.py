@@ -71,6 +71,7 @@ class _Lane:
     parents: list[int] = field(default_factory=list)
     depths: list[int] = field(default_factory=list)
     children: dict[tuple[int, int], int] = field(default_factory=dict)
+    predictions: dict[tuple[int, int], int] = field(default_factory=dict)
 
     def path(self, row: Ids) -> list[int]:
         """The node that predicts each token of the row, after adding those that are missing."""
@@ -107,9 +108,8 @@ def plant(
         device: where the tensors go.
     """
     lanes: list[_Lane] = []
-    predictions: dict[tuple[int, int, int], int] = {}
-    first: list[tuple[int, int]] = []
-    prediction_of = torch.full((len(rows), max(scored)), -1)
+    made: list[tuple[int, int, int, int, int]] = []  # predictions: lane, node, target, and row and place in it
+    prediction_of = [[-1] * max(scored) for _ in rows]
     for p, group in _groups(prompt_of_N, rows):
         longest = max(len(rows[n]) - 1 for n in group)
         total = sum(len(rows[n]) - 1 for n in group)
@@ -119,38 +119,34 @@ def plant(
         for n in group:
             if lanes[-1].tokens and len(lanes[-1].tokens) + len(rows[n]) - 1 > max(capacity, longest):
                 lanes.append(_Lane(p))
-            path = lanes[-1].alone(rows[n]) if len(group) == 1 else lanes[-1].path(rows[n])
+            lane = lanes[-1]
+            path = lane.alone(rows[n]) if len(group) == 1 else lane.path(rows[n])
             start = len(rows[n]) - scored[n]
-            for t in range(scored[n]):
-                key = (len(lanes) - 1, path[start + t], rows[n][start + t])
-                if key not in predictions:
-                    predictions[key] = len(predictions)
-                    first.append((n, t))
-                prediction_of[n, t] = predictions[key]
+            for t, key in enumerate(zip(path[start:], rows[n][start:], strict=True)):
+                prediction = lane.predictions.setdefault(key, len(made))
+                if prediction == len(made):
+                    made.append((len(lanes) - 1, *key, n, t))
+                prediction_of[n][t] = prediction
     width = max(len(lane.tokens) for lane in lanes)
-    ids_BS, depth_BS = torch.zeros(2, len(lanes), width, dtype=torch.long)
-    parent_BS = torch.full((len(lanes), width), -1)
-    mask_BS = torch.zeros(len(lanes), width, dtype=torch.bool)
-    for b, lane in enumerate(lanes):
-        size = len(lane.tokens)
-        for into, values in ((ids_BS, lane.tokens), (depth_BS, lane.depths), (parent_BS, lane.parents)):
-            into[b, :size] = torch.tensor(values, dtype=torch.long)
-        mask_BS[b, :size] = True
-    lane_M, node_M, target_M = torch.tensor(list(predictions)).T
-    scored_n, scored_t = torch.tensor(first).T
-    prompt_of_B = torch.tensor([lane.prompt for lane in lanes])
+    lane_M, node_M, target_M, scored_n, scored_t = torch.tensor(made, device=device).T
     return Forest(
-        prompt_of=prompt_of_B.to(device),
-        ids=ids_BS.to(device),
-        depth=depth_BS.to(device),
-        parent=parent_BS.to(device),
-        mask=mask_BS.to(device),
-        lane=lane_M.to(device),
-        node=node_M.to(device),
-        targets=target_M.to(device),
-        scored=(scored_n.to(device), scored_t.to(device)),
-        prediction_of=prediction_of.to(device),
+        prompt_of=torch.tensor([lane.prompt for lane in lanes], device=device),
+        ids=_padded([lane.tokens for lane in lanes], width, 0, device),
+        depth=_padded([lane.depths for lane in lanes], width, 0, device),
+        parent=_padded([lane.parents for lane in lanes], width, -1, device),
+        mask=_padded([[1] * len(lane.tokens) for lane in lanes], width, 0, device).bool(),
+        lane=lane_M,
+        node=node_M,
+        targets=target_M,
+        scored=(scored_n, scored_t),
+        prediction_of=torch.tensor(prediction_of, device=device),
     )
+
+
+def _padded(lists: Sequence[list[int]], width: int, fill: int, device: torch.device | str) -> Tensor:
+    """Lists as the rows of one tensor. [B, S]"""
+    rows = [values + [fill] * (width - len(values)) for values in lists]
+    return torch.tensor(rows, dtype=torch.long, device=device)  # one by one, small tensors take longer than the rest
 
 
 def _groups(prompt_of_N: Sequence[int], rows: Sequence[Ids]) -> list[tuple[int, list[int]]]:
