@@ -54,6 +54,12 @@ class Forest(NamedTuple):
         """Whether every lane is a single text."""
         return bool((self.depth == torch.arange(self.depth.shape[1], device=self.depth.device))[self.mask].all())
 
+    def to(self, device: torch.device | str) -> Forest:
+        """The same on a device."""
+        row_M, place_M = self.scored
+        others = {name: x.to(device) for name, x in self._asdict().items() if name != "scored"}
+        return Forest(**others, scored=(row_M.to(device), place_M.to(device)))
+
     def sight(self) -> Tensor:
         """True where a node sees another one: itself and all above it. [B, S, S]"""
         lanes, width = self.parent.shape
@@ -86,12 +92,6 @@ class _Lane:
             nodes.append(self.children[key])
         return nodes
 
-    def alone(self, row: Ids) -> list[int]:
-        """The same for the only row, which shares nothing."""
-        size = len(row) - 1
-        self.tokens, self.parents, self.depths = list(row[:-1]), list(range(-1, size - 1)), list(range(size))
-        return list(range(-1, size))
-
 
 def plant(
     prompts: Sequence[Ids], prompt_of_N: Sequence[int], rows: Sequence[Ids], scored: Sequence[int], *,
@@ -107,6 +107,8 @@ def plant(
         one_lane: whether all the nodes of a prompt go into one lane.
         device: where the tensors go.
     """
+    if len(set(prompt_of_N)) == len(rows):
+        return _lone(prompt_of_N, rows, scored, device)
     lanes: list[_Lane] = []
     made: list[tuple[int, int, int, int, int]] = []  # predictions: lane, node, target, and row and place in it
     prediction_of = [[-1] * max(scored) for _ in rows]
@@ -120,7 +122,7 @@ def plant(
             if lanes[-1].tokens and len(lanes[-1].tokens) + len(rows[n]) - 1 > max(capacity, longest):
                 lanes.append(_Lane(p))
             lane = lanes[-1]
-            path = lane.alone(rows[n]) if len(group) == 1 else lane.path(rows[n])
+            path = lane.path(rows[n])
             start = len(rows[n]) - scored[n]
             for t, key in enumerate(zip(path[start:], rows[n][start:], strict=True)):
                 prediction = lane.predictions.setdefault(key, len(made))
@@ -141,6 +143,34 @@ def plant(
         scored=(scored_n, scored_t),
         prediction_of=torch.tensor(prediction_of, device=device),
     )
+
+
+def _lone(prompt_of_N: Sequence[int], rows: Sequence[Ids], scored: Sequence[int], device: torch.device | str) -> Forest:
+    """Rows that share nothing: each is a lane, in the order of the prompts."""
+    order = sorted(range(len(rows)), key=prompt_of_N.__getitem__)
+    size_B = torch.tensor([len(rows[n]) for n in order])
+    scored_B = torch.tensor([scored[n] for n in order])
+    lane_M = torch.arange(len(rows)).repeat_interleave(scored_B)
+    place_M = torch.arange(len(lane_M)) - (scored_B.cumsum(0) - scored_B)[lane_M]
+    row_M = torch.tensor(order)[lane_M]
+    prediction_of_NT = torch.full((len(rows), max(scored)), -1)
+    prediction_of_NT[row_M, place_M] = torch.arange(len(lane_M))
+    width = int(size_B.max()) - 1
+    depth_S = torch.arange(width)
+    mask_BS = depth_S < size_B[:, None] - 1
+    forest = Forest(
+        prompt_of=torch.tensor([prompt_of_N[n] for n in order]),
+        ids=_padded([list(rows[n][:-1]) for n in order], width, 0, "cpu"),
+        depth=torch.where(mask_BS, depth_S, 0),
+        parent=torch.where(mask_BS, depth_S - 1, -1),
+        mask=mask_BS,
+        lane=lane_M,
+        node=(size_B - scored_B)[lane_M] + place_M - 1,
+        targets=torch.tensor([token for n in order for token in rows[n][len(rows[n]) - scored[n] :]]),
+        scored=(row_M, place_M),
+        prediction_of=prediction_of_NT,
+    )
+    return forest.to(device)
 
 
 def _padded(lists: Sequence[list[int]], width: int, fill: int, device: torch.device | str) -> Tensor:

@@ -31,7 +31,7 @@ def make_optimizer(
         InputError: if a paged optimiser is asked for without a GPU.
     """
     if name == "adamw":
-        return torch.optim.AdamW(parameters, learning_rate, weight_decay=weight_decay)
+        return torch.optim.AdamW(parameters, learning_rate, weight_decay=weight_decay, fused=True)
     import bitsandbytes  # seconds to import, and rarely used
 
     if name == "adamw_8bit":

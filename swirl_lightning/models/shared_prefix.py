@@ -78,7 +78,7 @@ def encode_prefix(model: Any, prompts: Sequence[Ids]) -> Prefix:
     ids_PL, mask_PL = pad(prompts, model.device)
     output = model.base_model(
         input_ids=ids_PL,
-        attention_mask=None if mask_PL.all() else mask_PL.long(),
+        attention_mask=None,  # causal; what stands after a prompt's last token is not read
         position_ids=torch.arange(ids_PL.shape[1], device=model.device)[None].expand_as(ids_PL),
         past_key_values=DynamicCache(),
         use_cache=True,
@@ -127,10 +127,9 @@ def packed(model: Any, prompts: Sequence[Ids], forest: Forest) -> Tensor:
     ids_BW, mask_BW = pad(texts, model.device)
     length_B = torch.tensor([len(prompts[p]) for p in lanes], device=model.device)
     position_BW = torch.arange(ids_BW.shape[1], device=model.device).expand(len(lanes), -1).clone()
-    node_BW = mask_BW & (position_BW >= length_B[:, None])
-    if forest.straight:
-        attention = None if mask_BW.all() else mask_BW.long()
-    else:
+    attention = None  # causal; what stands after a text's last token is not read
+    if not forest.straight:
+        node_BW = mask_BW & (position_BW >= length_B[:, None])
         position_BW[node_BW] = (length_B[:, None] + forest.depth)[forest.mask]
         attention = attention_mask(model, _packed_sight(forest, length_B, mask_BW))
     output = model.base_model(

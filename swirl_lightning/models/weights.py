@@ -126,12 +126,13 @@ class FullWeights(Weights):
     def __init__(self, model: Any, names: Iterable[str]) -> None:
         super().__init__(names)
         self.models = nn.ModuleDict({name: copy.deepcopy(model) for name in self.names}).eval()
+        self._named = {name: dict(self.models[name].named_parameters()) for name in self.names}
 
     def activate(self, name: str) -> Any:  # noqa: D102
         return self.models[name]
 
     def named(self, name: str) -> dict[str, nn.Parameter]:  # noqa: D102
-        return dict(self.models[name].named_parameters())
+        return self._named[name]
 
     def export(self, name: str, folder: Path, *, merge: bool = False, base_name: str | None = None) -> None:  # noqa: D102
         self.activate(name).save_pretrained(folder)
