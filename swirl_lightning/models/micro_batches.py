@@ -11,6 +11,9 @@ import torch
 from swirl_lightning.types import Ids
 
 T = TypeVar("T")
+CALL = 128
+"""Tokens that take about as long as one more call of the model: on a GPU, what it computes while it reads weights."""
+
 log = logging.getLogger(__name__)
 
 
@@ -47,28 +50,46 @@ class MicroBatch(NamedTuple):
         return [MicroBatch(self.prompts, tuple(parts))]
 
 
-def micro_batches(prompts: Sequence[Ids], prompt_of_N: Sequence[int], size: int | None) -> list[MicroBatch]:
-    """Groups of prompts of like length, at most ``size`` rows at a time."""
-    order = sorted(set(prompt_of_N), key=lambda p: len(prompts[p]))
-    if size is None:
-        return [_whole(tuple(sorted(order)), prompt_of_N)]
-    rows: dict[int, list[int]] = {p: [] for p in order}
+def micro_batches(
+    prompts: Sequence[Ids], prompt_of_N: Sequence[int], size: int | None, lengths_N: Sequence[int], calls: int = 1
+) -> list[MicroBatch]:
+    """Groups of like length, cut so that padding and calls together cost least.
+
+    Args:
+        prompts: the prompts.
+        prompt_of_N: prompt of each row.
+        size: how many rows pass together at most; None means all.
+        lengths_N: tokens that each row has behind its prompt.
+        calls: of the model, for a micro-batch.
+    """
+    rows: dict[int, list[int]] = {}
     for n, p in enumerate(prompt_of_N):
-        rows[p].append(n)
-    batches: list[list[int]] = []
-    room = 0
-    for p in order:
-        if len(rows[p]) > room:
-            batches.append([])
-            room = size
-        batches[-1].append(p)
-        room -= len(rows[p])
-    result = []
-    for batch in batches:
-        whole = _whole(tuple(batch), prompt_of_N)
-        (piece,) = whole.pieces
-        result.append(whole._replace(pieces=tuple(piece[i : i + size] for i in range(0, len(piece), size))))
-    return result
+        rows.setdefault(p, []).append(n)
+    longest = {p: len(prompts[p]) + max(lengths_N[n] for n in group) for p, group in rows.items()}
+    order = sorted(rows, key=lambda p: (longest[p], p))
+    best: list[tuple[int, int]] = [(0, 0)]  # cost of the first groups in tokens, and where their last batch begins
+    for end, last in enumerate(order, 1):
+        together, choices = 0, []
+        for start in reversed(range(end)):
+            together += len(rows[order[start]])
+            if size is not None and together > size and end - start > 1:
+                break
+            choices.append((best[start][0] + (end - start) * longest[last] + calls * CALL, start))
+        best.append(min(choices))
+    batches, end = [], len(order)
+    while end:
+        start = best[end][1]
+        batches.append(_pieces(tuple(sorted(order[start:end])), prompt_of_N, size))
+        end = start
+    return batches[::-1]
+
+
+def _pieces(prompts: tuple[int, ...], prompt_of_N: Sequence[int], size: int | None) -> MicroBatch:
+    """These groups, in pieces of ``size`` rows."""
+    whole = _whole(prompts, prompt_of_N)
+    (piece,) = whole.pieces
+    step = size or len(piece)
+    return whole._replace(pieces=tuple(piece[i : i + step] for i in range(0, len(piece), step)))
 
 
 def _whole(prompts: tuple[int, ...], prompt_of_N: Sequence[int]) -> MicroBatch:

@@ -67,7 +67,9 @@ class Policy:
         def work(piece: Sequence[int], opened: Continuation, of: Sequence[int]) -> tuple[Sequence[int], Samples]:
             return piece, opened.sample(of, uniform_ST[list(piece)], self.eos, sampling)
 
-        pieces = self._run(prompts, prompt_of_S, self.sizes.generation, work)
+        pieces = self._run(
+            prompts, prompt_of_S, [0] * len(prompt_of_S), self.sizes.generation, work, calls=1 + max_tokens
+        )
         return collect(prompts, group_size, self.eos, pieces)
 
     def logprobs(
@@ -102,7 +104,9 @@ class Policy:
             return piece, _score(opened, of, piece, rows, scored, support, temperature, entropy)
 
         size = None if torch.is_grad_enabled() else self.sizes.scoring
-        return _joined(self._run(prompts, prompt_of_N.tolist(), size, work), len(rows), max(scored))
+        return _joined(
+            self._run(prompts, prompt_of_N.tolist(), list(map(len, rows)), size, work), len(rows), max(scored)
+        )
 
     def accumulate(
         self,
@@ -140,15 +144,16 @@ class Policy:
             backward(value)
             return result
 
-        return self._run(prompts, prompt_of_N.tolist(), self.sizes.update, work, gradient=True)
+        lengths = list(map(len, rows))
+        return self._run(prompts, prompt_of_N.tolist(), lengths, self.sizes.update, work, gradient=True)
 
     def parameters(self) -> list[torch.nn.Parameter]:
         """This policy's trainable weights."""
         return list(self.weights.named(self.name).values())
 
     def _run(
-        self, prompts: Sequence[Ids], prompt_of_N: Sequence[int], size: int | None,
-        work: Callable[[Sequence[int], Continuation, Sequence[int]], R], gradient: bool = False,
+        self, prompts: Sequence[Ids], prompt_of_N: Sequence[int], lengths_N: Sequence[int], size: int | None,
+        work: Callable[[Sequence[int], Continuation, Sequence[int]], R], gradient: bool = False, calls: int = 1,
     ) -> list[R]:  # fmt: skip
         """Open each micro-batch's prompts and do the work on its pieces."""
         model = self.weights.activate(self.name)
@@ -164,7 +169,7 @@ class Policy:
             return results
 
         results: list[R] = []
-        for batch in micro_batches(prompts, prompt_of_N, size):
+        for batch in micro_batches(prompts, prompt_of_N, size, lengths_N, calls):
             grads = [None if p.grad is None else p.grad.clone() for p in self.parameters()] if gradient else []
             for part in with_halving(run, batch, prompt_of_N, lambda grads=grads: self._set_gradients(grads)):  # type: ignore[misc]
                 results += part
