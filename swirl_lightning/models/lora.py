@@ -7,7 +7,7 @@ from typing import Any
 from peft.tuners import lora
 from torch import Tensor, nn
 
-from swirl_lightning.models.few_rows import linear
+from swirl_lightning.models.few_rows import add_low_rank, few, linear
 
 
 class FusedLora(lora.Linear):
@@ -22,6 +22,8 @@ class FusedLora(lora.Linear):
         if self.disable_adapters:
             return out
         (name,) = self.active_adapters
+        if few(x):
+            return add_low_rank(out, x, self.lora_A[name].weight, self.lora_B[name].weight, self.scaling[name])
         low = self.lora_A[name](x) * self.scaling[name]
         weight = self.lora_B[name].weight.to(low.dtype)
         flat = out.view(-1, out.shape[-1])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from swirl_lightning.models.few_rows import MOST_ROWS, linear
+from swirl_lightning.models.few_rows import MOST_ROWS, add_low_rank, few, linear
 
 
 def made(bias=False, dtype=torch.float32):
@@ -48,3 +48,22 @@ def test_other_layers_and_dtypes_are_left_alone():
         linear(half, torch.randn(2, 24, dtype=torch.bfloat16))
         linear(wrapped, torch.randn(2, 24))
     assert [len(its) for its in calls] == [1, 1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_low_rank_products_are_added_in_their_factors_precision(dtype):
+    torch.manual_seed(0)
+    x, out = torch.randn(2, 3, 24, dtype=dtype), torch.randn(2, 3, 40, dtype=dtype)
+    down, up = torch.randn(4, 24), torch.randn(40, 4)
+    expected = (out.double() + 0.5 * x.double() @ down.double().T @ up.double().T).to(dtype)
+    found = add_low_rank(out, x, down, up, 0.5)
+    assert found is out  # in place
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5 if dtype == torch.float32 else 2**-7)
+
+
+def test_few_is_for_decoding_alone():
+    assert not few(torch.randn(2, 24))  # with gradients
+    with torch.no_grad():
+        assert few(torch.randn(2, 24))
+        assert not few(torch.randn(MOST_ROWS + 1, 24))
+        assert not few(torch.empty(2, 24, device="meta"))
