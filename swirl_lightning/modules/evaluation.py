@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from hashlib import blake2b
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from torchmetrics import Metric
 from swirl_lightning.metrics import DeltaF1, ExactMatch, MeanLogProb, PredictionMetric, TokenF1, UniqueShare
 from swirl_lightning.models import Policy
 from swirl_lightning.modules.grpo_mixin import target_logprobs
-from swirl_lightning.types import InputError, Prediction, Transition
+from swirl_lightning.types import Ids, InputError, Prediction, Transition
 
 if TYPE_CHECKING:
     from swirl_lightning.modules.swirl import SWIRL
@@ -41,6 +42,14 @@ class Answers:
             [self.predictions[n] for n in rows],
             *((pair[0][rows], pair[1][rows]) if pair else pair for pair in logps),  # type: ignore[arg-type]
         )
+
+
+class RoleAnswers(NamedTuple):
+    """What one role says of N transitions, and the log-probs of the truth with their mask, each [N, T]."""
+
+    said: list[Ids]
+    logp: tuple[Tensor, Tensor]
+    base_logp: tuple[Tensor, Tensor] | None = None
 
 
 class EnvironmentMetrics(nn.Module):
@@ -121,10 +130,17 @@ class Evaluation(nn.Module):
         self.together = EnvironmentMetrics(single, base is not None)
         self.each = {name: EnvironmentMetrics(its, base is not None) for name, its in own.items() if len(own) > 1}
         self.all = nn.ModuleList([self.together, *self.each.values()])
+        self._kept: dict[object, tuple[bytes, RoleAnswers]] = {}
 
     @torch.no_grad()
-    def update(self, model: SWIRL, transitions: Sequence[Transition]) -> list[Prediction]:
+    def update(self, model: SWIRL, transitions: Sequence[Transition], keep: bool = False) -> list[Prediction]:
         """Let both roles answer labelled transitions and count.
+
+        Args:
+            model: both roles, set up.
+            transitions: N transitions.
+            keep: whether a role whose weights are still the same at the next call gives the same answers without being
+                asked: most phases train one role alone.
 
         Raises:
             InputError: if a transition has no action to compare with.
@@ -136,19 +152,27 @@ class Evaluation(nn.Module):
         zs, ys = [code.z or () for code in codes], [code.y for code in codes]
         forward = [model.fwm.prompt(code, z) for code, z in zip(codes, zs, strict=True)]
         inverse = [model.idm.prompt(code, y) for code, y in zip(codes, ys, strict=True)]
-        said_zs, said_ys = model.idm.answer(inverse)[0], model.fwm.answer(forward)[0]
+        priors = [code.prompts.prior(code.x) for code in codes]
+
+        def ask_idm() -> RoleAnswers:
+            said = model.idm.answer(inverse)[0]
+            base = target_logprobs(self.base, priors, said) if self.base else None
+            return RoleAnswers(said, target_logprobs(model.idm.policy, inverse, zs), base)
+
+        def ask_fwm() -> RoleAnswers:
+            return RoleAnswers(model.fwm.answer(forward)[0], target_logprobs(model.fwm.policy, forward, ys))
+
+        if keep:
+            which = tuple((t.environment, t.episode, t.step) for t in transitions)
+            idm = self._unless_kept(("idm", which), model.idm.policy, ask_idm)
+            fwm = self._unless_kept(("fwm", which), model.fwm.policy, ask_fwm)
+        else:
+            idm, fwm = ask_idm(), ask_fwm()
         predictions = [
             Prediction(model.codec.action(z), model.codec.next_state(t.state, y))
-            for t, z, y in zip(transitions, said_zs, said_ys, strict=True)
+            for t, z, y in zip(transitions, idm.said, fwm.said, strict=True)
         ]
-        priors = [code.prompts.prior(code.x) for code in codes]
-        answers = Answers(
-            transitions,
-            predictions,
-            target_logprobs(model.fwm.policy, forward, ys),
-            target_logprobs(model.idm.policy, inverse, zs),
-            target_logprobs(self.base, priors, said_zs) if self.base else None,
-        )
+        answers = Answers(transitions, predictions, fwm.logp, idm.logp, idm.base_logp)
         self.together.update(answers)
         for name, metrics in self.each.items():
             metrics.update(answers.of(name))
@@ -160,3 +184,19 @@ class Evaluation(nn.Module):
         for name, metrics in self.each.items():
             values |= {f"{name}/{key}": value for key, value in metrics.compute().items()}
         return values
+
+    def _unless_kept(self, key: object, policy: Policy, ask: Callable[[], RoleAnswers]) -> RoleAnswers:
+        """What was answered with these very weights, or a new answer."""
+        weights = fingerprint(policy)
+        before = self._kept.get(key)
+        if before is None or before[0] != weights:
+            before = self._kept[key] = (weights, ask())
+        return before[1]
+
+
+def fingerprint(policy: Policy) -> bytes:
+    """The same for the same weights, to the bit."""
+    digest = blake2b(digest_size=16)
+    for parameter in policy.parameters():
+        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.digest()

@@ -166,7 +166,7 @@ class SWIRL(PhaseSteps):
         if self._unmeasured():
             return
         split = self._splits()[dataloader_idx]
-        predictions = self._evaluation(split).update(self, batch)
+        predictions = self._evaluation(split).update(self, batch, keep=self.trainer.state.fn == "fit")
         if split == "test":
             self.predictions += zip(batch, predictions, strict=True)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from swirl_lightning.models import GREEDY
-from swirl_lightning.modules.evaluation import Evaluation
+from swirl_lightning.modules.evaluation import Evaluation, fingerprint
 from swirl_lightning.types import InputError
 
 
@@ -87,3 +87,40 @@ def test_a_transition_without_action_is_refused(phase_swirl):
     model, data = phase_swirl()
     with pytest.raises(InputError, match=r"episode '010' step 0: evaluation needs the action"):
         model.evaluations["test"].update(model, data.state_only[:1])
+
+
+@pytest.mark.parametrize("learner", ["fwm", "idm"])
+def test_only_the_role_that_has_learned_is_asked_again(phase_swirl, monkeypatch, learner):
+    model, data = phase_swirl(scale=6.0)
+    roles = {"fwm": model.fwm, "idm": model.idm}
+    asked = []
+    for name, role in roles.items():
+        answer = role.answer
+        monkeypatch.setattr(role, "answer", lambda *args, n=name, f=answer: asked.append(n) or f(*args))
+    evaluation = model.evaluations["test"]
+    evaluation.update(model, data.test, keep=True)
+    evaluation.compute()
+    assert sorted(asked) == ["fwm", "idm"]
+
+    with torch.no_grad():
+        for parameter in roles[learner].policy.parameters():
+            parameter.neg_()
+    said = evaluation.update(model, data.test, keep=True)
+    values = evaluation.compute()
+    assert asked[2:] == [learner]
+    fresh = Evaluation()
+    assert fresh.update(model, data.test) == said
+    assert fresh.compute() == values
+
+    evaluation.update(model, data.test[:1], keep=True)  # others are not those that were answered
+    assert sorted(asked[5:]) == ["fwm", "idm"]
+
+
+def test_a_fingerprint_is_of_every_bit(phase_swirl):
+    model, _ = phase_swirl()
+    before = fingerprint(model.fwm.policy)
+    assert before == fingerprint(model.fwm.policy) != fingerprint(model.idm.policy)
+    weight = model.fwm.policy.parameters()[-1]
+    with torch.no_grad():
+        weight[-1] = torch.nextafter(weight[-1], torch.tensor(2.0))
+    assert before != fingerprint(model.fwm.policy)
