@@ -108,7 +108,7 @@ def plant(
         device: where the tensors go.
     """
     if len(set(prompt_of_N)) == len(rows):
-        return _lone(prompt_of_N, rows, scored, device)
+        return _lone(prompt_of_N, rows, scored).to(device)
     lanes: list[_Lane] = []
     made: list[tuple[int, int, int, int, int]] = []  # predictions: lane, node, target, and row and place in it
     prediction_of = [[-1] * max(scored) for _ in rows]
@@ -130,22 +130,22 @@ def plant(
                     made.append((len(lanes) - 1, *key, n, t))
                 prediction_of[n][t] = prediction
     width = max(len(lane.tokens) for lane in lanes)
-    lane_M, node_M, target_M, scored_n, scored_t = torch.tensor(made, device=device).T
+    lane_M, node_M, target_M, scored_n, scored_t = torch.tensor(made).T
     return Forest(
-        prompt_of=torch.tensor([lane.prompt for lane in lanes], device=device),
-        ids=_padded([lane.tokens for lane in lanes], width, 0, device),
-        depth=_padded([lane.depths for lane in lanes], width, 0, device),
-        parent=_padded([lane.parents for lane in lanes], width, -1, device),
-        mask=_padded([[1] * len(lane.tokens) for lane in lanes], width, 0, device).bool(),
+        prompt_of=torch.tensor([lane.prompt for lane in lanes]),
+        ids=_padded([lane.tokens for lane in lanes], width, 0),
+        depth=_padded([lane.depths for lane in lanes], width, 0),
+        parent=_padded([lane.parents for lane in lanes], width, -1),
+        mask=_padded([[1] * len(lane.tokens) for lane in lanes], width, 0).bool(),
         lane=lane_M,
         node=node_M,
         targets=target_M,
         scored=(scored_n, scored_t),
-        prediction_of=torch.tensor(prediction_of, device=device),
-    )
+        prediction_of=torch.tensor(prediction_of),
+    ).to(device)
 
 
-def _lone(prompt_of_N: Sequence[int], rows: Sequence[Ids], scored: Sequence[int], device: torch.device | str) -> Forest:
+def _lone(prompt_of_N: Sequence[int], rows: Sequence[Ids], scored: Sequence[int]) -> Forest:
     """Rows that share nothing: each is a lane, in the order of the prompts."""
     order = sorted(range(len(rows)), key=prompt_of_N.__getitem__)
     size_B = torch.tensor([len(rows[n]) for n in order])
@@ -158,9 +158,9 @@ def _lone(prompt_of_N: Sequence[int], rows: Sequence[Ids], scored: Sequence[int]
     width = int(size_B.max()) - 1
     depth_S = torch.arange(width)
     mask_BS = depth_S < size_B[:, None] - 1
-    forest = Forest(
+    return Forest(
         prompt_of=torch.tensor([prompt_of_N[n] for n in order]),
-        ids=_padded([list(rows[n][:-1]) for n in order], width, 0, "cpu"),
+        ids=_padded([list(rows[n][:-1]) for n in order], width, 0),
         depth=torch.where(mask_BS, depth_S, 0),
         parent=torch.where(mask_BS, depth_S - 1, -1),
         mask=mask_BS,
@@ -170,13 +170,12 @@ def _lone(prompt_of_N: Sequence[int], rows: Sequence[Ids], scored: Sequence[int]
         scored=(row_M, place_M),
         prediction_of=prediction_of_NT,
     )
-    return forest.to(device)
 
 
-def _padded(lists: Sequence[list[int]], width: int, fill: int, device: torch.device | str) -> Tensor:
+def _padded(lists: Sequence[list[int]], width: int, fill: int) -> Tensor:
     """Lists as the rows of one tensor. [B, S]"""
     rows = [values + [fill] * (width - len(values)) for values in lists]
-    return torch.tensor(rows, dtype=torch.long, device=device)  # one by one, small tensors take longer than the rest
+    return torch.tensor(rows, dtype=torch.long)  # one by one, small tensors take longer than the rest
 
 
 def _groups(prompt_of_N: Sequence[int], rows: Sequence[Ids]) -> list[tuple[int, list[int]]]:

@@ -22,11 +22,11 @@ class FusedLora(lora.Linear):
         if self.disable_adapters:
             return out
         (name,) = self.active_adapters
-        if few(x):
-            return add_low_rank(out, x, self.lora_A[name].weight, self.lora_B[name].weight, self.scaling[name])
+        down, up = self.lora_A[name].weight, self.lora_B[name].weight
+        if few(x) and x.dtype != up.dtype:
+            return add_low_rank(out, x, down, up, self.scaling[name])
         low = self.lora_A[name](x) * self.scaling[name]
-        weight = self.lora_B[name].weight.to(low.dtype)
         flat = out.view(-1, out.shape[-1])
         # what a quantised layer returns is a view that autograd does not let anyone write to
         add = flat.addmm_ if type(self.base_layer) is nn.Linear else flat.addmm
-        return add(low.view(-1, low.shape[-1]), weight.T).view(out.shape)
+        return add(low.view(-1, low.shape[-1]), up.to(low.dtype).T).view(out.shape)

@@ -79,17 +79,12 @@ def micro_batches(
     batches, end = [], len(order)
     while end:
         start = best[end][1]
-        batches.append(_pieces(tuple(sorted(order[start:end])), prompt_of_N, size))
+        batch = _whole(tuple(sorted(order[start:end])), prompt_of_N)
+        (piece,) = batch.pieces
+        step = size or len(piece)
+        batches.append(batch._replace(pieces=tuple(piece[i : i + step] for i in range(0, len(piece), step))))
         end = start
     return batches[::-1]
-
-
-def _pieces(prompts: tuple[int, ...], prompt_of_N: Sequence[int], size: int | None) -> MicroBatch:
-    """These groups, in pieces of ``size`` rows."""
-    whole = _whole(prompts, prompt_of_N)
-    (piece,) = whole.pieces
-    step = size or len(piece)
-    return whole._replace(pieces=tuple(piece[i : i + step] for i in range(0, len(piece), step)))
 
 
 def _whole(prompts: tuple[int, ...], prompt_of_N: Sequence[int]) -> MicroBatch:
