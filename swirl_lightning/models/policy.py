@@ -14,7 +14,7 @@ from torch import Tensor
 from swirl_lightning.models.continuation import Continuation, Scores, SharedPrompts
 from swirl_lightning.models.micro_batches import ALL_AT_ONCE, MicroBatch, MicroBatchSizes, micro_batches, with_halving
 from swirl_lightning.models.rollouts import collect
-from swirl_lightning.models.sampling import Samples, Sampling, uniforms
+from swirl_lightning.models.sampling import GREEDY, Samples, Sampling, uniforms
 from swirl_lightning.models.weights import Weights
 from swirl_lightning.types import Ids, Rollouts
 
@@ -71,6 +71,33 @@ class Policy:
             prompts, prompt_of_S, [0] * len(prompt_of_S), self.sizes.generation, work, calls=1 + max_tokens
         )
         return collect(prompts, group_size, self.eos, pieces)
+
+    @torch.no_grad()
+    def examine(self, prompts: Sequence[Ids], targets: Sequence[Ids], max_tokens: int) -> tuple[list[Ids], Scores]:
+        """The greedy completion of each prompt, and the log-probs of one target of each; a prompt passes once.
+
+        Args:
+            prompts: P prompts as ids.
+            targets: P targets, which are scored with an end token.
+            max_tokens: completions are stopped after so many tokens, end token included.
+        """
+        rows = [(*target, self.eos) for target in targets]
+        scored = list(map(len, rows))
+        unused_PT = torch.zeros(len(prompts), max_tokens)
+
+        def work(
+            piece: Sequence[int], opened: Continuation, of: Sequence[int]
+        ) -> tuple[Sequence[int], Samples, Scores]:
+            samples = opened.sample(of, unused_PT[list(piece)], self.eos, GREEDY)
+            return piece, samples, _score(opened, of, piece, rows, scored, None, 1.0, False)
+
+        sizes = [size for size in (self.sizes.generation, self.sizes.scoring) if size is not None]
+        parts = self._run(
+            prompts, range(len(prompts)), scored, min(sizes, default=None), work, calls=2 + max_tokens
+        )  # fmt: skip
+        rollouts = collect(prompts, 1, self.eos, [(piece, samples) for piece, samples, _ in parts])
+        scores = _joined([(piece, scores) for piece, _, scores in parts], len(rows), max(scored))
+        return [rollouts.completions[row] for row in rollouts.row_of[:, 0].tolist()], scores
 
     def logprobs(
         self,

@@ -155,12 +155,13 @@ class Evaluation(nn.Module):
         priors = [code.prompts.prior(code.x) for code in codes]
 
         def ask_idm() -> RoleAnswers:
-            said = model.idm.answer(inverse)[0]
+            said, truth = model.idm.examine(inverse, zs)
             base = target_logprobs(self.base, priors, said) if self.base else None
-            return RoleAnswers(said, target_logprobs(model.idm.policy, inverse, zs), base)
+            return RoleAnswers(said, (truth.logp, truth.mask), base)
 
         def ask_fwm() -> RoleAnswers:
-            return RoleAnswers(model.fwm.answer(forward)[0], target_logprobs(model.fwm.policy, forward, ys))
+            said, truth = model.fwm.examine(forward, ys)
+            return RoleAnswers(said, (truth.logp, truth.mask))
 
         if keep:
             which = tuple((t.environment, t.episode, t.step) for t in transitions)

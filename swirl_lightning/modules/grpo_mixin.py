@@ -143,6 +143,10 @@ class GRPOMixin:
         row_P = rollouts.row_of[:, 0]
         return [rollouts.completions[row] for row in row_P.tolist()], rollouts.logp.sum(1)[row_P]
 
+    def examine(self, prompts: Sequence[Ids], targets: Sequence[Ids]) -> tuple[list[Ids], Scores]:
+        """The greedy answer to each prompt, and the log-probs of the right one. P, [P, T]"""
+        return self.policy.examine(prompts, targets, self.max_new_tokens)
+
     @torch.no_grad()
     def experience(self, rollouts: Rollouts, rewards_N: Tensor, ref_prompts: Sequence[Ids]) -> Experience:
         """Advantages, reference and old log-probs of fresh rollouts.

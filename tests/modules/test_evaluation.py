@@ -5,6 +5,7 @@ import torch
 
 from swirl_lightning.models import GREEDY
 from swirl_lightning.modules.evaluation import Evaluation, fingerprint
+from swirl_lightning.modules.grpo_mixin import target_logprobs
 from swirl_lightning.types import InputError
 
 
@@ -49,12 +50,27 @@ def test_counters_start_anew(phase_swirl):
 def test_a_perfect_answer(phase_swirl):
     model, data = phase_swirl()
     codes = [model.codec.encode(t) for t in data.test]
-    model.idm.answer = lambda prompts: ([code.z for code in codes], None)
-    model.fwm.answer = lambda prompts: ([code.y for code in codes], None)
+    for role, truth in ((model.idm, [code.z for code in codes]), (model.fwm, [code.y for code in codes])):
+        examine = role.examine
+        role.examine = lambda *args, f=examine, said=truth: (said, f(*args)[1])
     model.evaluations["test"].update(model, data.test)
     values = model.evaluations["test"].compute()
     for name in ("fwm/exact_match", "fwm/token_f1", "fwm/delta_f1", "idm/exact_match", "idm/token_f1"):
         assert values[name] == 1
+
+
+def test_every_prompt_passes_once(phase_swirl):
+    model, data = phase_swirl(scale=6.0)
+    codes = [model.codec.encode(t) for t in data.test]
+    prompts = [model.fwm.prompt(code, code.z) for code in codes]
+    said, truth = model.fwm.examine(prompts, [code.y for code in codes])
+    read = model.fwm.policy.tokens
+    apart, _ = model.fwm.answer(prompts)
+    logp, mask = target_logprobs(model.fwm.policy, prompts, [code.y for code in codes])
+    assert said == apart
+    torch.testing.assert_close(truth.logp, logp, atol=1e-5, rtol=1e-5)
+    assert torch.equal(truth.mask, mask)
+    assert model.fwm.policy.tokens - read == read + sum(map(len, prompts))
 
 
 def test_no_gradient_and_no_random_number(phase_swirl):
@@ -72,7 +88,8 @@ def test_the_base_scores_actions_where_there_is_one(phase_swirl, whole_text_logp
     evaluation = model.evaluations["test"]
     layout = model.codec.prompts()
     zs = [(50, 51), (), (52,)]
-    model.idm.answer = lambda prompts: (zs, None)
+    examine = model.idm.examine
+    model.idm.examine = lambda *args: (zs, examine(*args)[1])
     evaluation.update(model, data.test)
     value = evaluation.compute()["idm/base_logp"]
     expected = [
@@ -95,8 +112,8 @@ def test_only_the_role_that_has_learned_is_asked_again(phase_swirl, monkeypatch,
     roles = {"fwm": model.fwm, "idm": model.idm}
     asked = []
     for name, role in roles.items():
-        answer = role.answer
-        monkeypatch.setattr(role, "answer", lambda *args, n=name, f=answer: asked.append(n) or f(*args))
+        examine = role.examine
+        monkeypatch.setattr(role, "examine", lambda *args, n=name, f=examine: asked.append(n) or f(*args))
     evaluation = model.evaluations["test"]
     evaluation.update(model, data.test, keep=True)
     evaluation.compute()
