@@ -24,6 +24,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from swirl_lightning.models.half_attention import quicker_attention
 from swirl_lightning.models.memory import Memory
 from swirl_lightning.models.precision import Precision, choose_dtype
 from swirl_lightning.models.quantized import prepare_quantized
@@ -205,6 +206,7 @@ class PretrainedLM(BaseModel):
             )
         model = self._load(AutoModelForCausalLM, **options)
         prepare_quantized(model)
+        quicker_attention(model)
         lora = LoraConfig(r=self.lora_rank, lora_alpha=self.lora_alpha, target_modules="all-linear", lora_dropout=0.0)
         return LoraWeights(model, names, lora, getattr(torch, self.adapter_dtype), self.gradient_checkpointing)
 

@@ -18,6 +18,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from swirl_lightning.models.forest import Forest
+from swirl_lightning.models.half_attention import NAME as HALF_CPU
 from swirl_lightning.types import Ids
 
 
@@ -55,7 +56,7 @@ def pad(rows: Sequence[Ids], device: torch.device | str = "cpu") -> tuple[Tensor
 
 def attention_mask(model: Any, allowed_BQK: Tensor) -> Tensor:
     """Where attention is allowed, in the form that the model's attention takes. [B, 1, Q, K]"""
-    if model.config._attn_implementation == "sdpa":
+    if model.config._attn_implementation in ("sdpa", HALF_CPU):
         return allowed_BQK[:, None]
     lowest = torch.finfo(model.dtype).min
     return torch.zeros(allowed_BQK.shape, device=allowed_BQK.device).masked_fill_(~allowed_BQK, lowest)[:, None]

@@ -15,6 +15,7 @@ from swirl_lightning.models import (
     Policy,
     Sampling,
     SharedPrompts,
+    half_attention,
 )
 from swirl_lightning.models.lora import FusedLora
 
@@ -99,6 +100,35 @@ def test_other_attention_implementations(tiny_model):
     assert_same(accumulated(Policy(weights, "a", EOS)), expected)
     weights.model.gradient_checkpointing_enable({"use_reentrant": False})
     assert_same(accumulated(Policy(weights, "a", EOS)), expected)
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen3", "phi"])
+@pytest.mark.parametrize("most", [0, 150, 1 << 16])  # always the fused kernel, for long texts, never
+def test_attention_of_half_precision(kind, most, tiny_model, monkeypatch):
+    monkeypatch.setattr(half_attention, "MOST_SCORES", most)
+    weights = lora(tiny_model(kind))
+    policy = Policy(weights, "a", EOS)
+
+    def everything():
+        rollouts = policy.generate(PROMPTS, [1, 2, 3], group_size=3, max_tokens=5, sampling=Sampling())
+        return rollouts, accumulated(policy)
+
+    rollouts, expected = everything()
+    weights.model.set_attn_implementation(half_attention.NAME)
+    again, values = everything()
+    assert_same(values, expected)
+    assert again.completions == rollouts.completions
+    torch.testing.assert_close(again.logp, rollouts.logp, atol=1e-4, rtol=1e-4)
+
+
+def test_half_precision_on_a_cpu_attends_by_products(tiny_model):
+    for model, name in ((tiny_model(), "sdpa"), (tiny_model().bfloat16(), half_attention.NAME)):
+        half_attention.quicker_attention(model)
+        assert model.config._attn_implementation == name
+        by_hand = tiny_model().bfloat16()
+        by_hand.set_attn_implementation("eager")
+        half_attention.quicker_attention(by_hand)
+        assert by_hand.config._attn_implementation == "eager"
 
 
 def test_checkpointing_recomputes(tiny_model, monkeypatch):
