@@ -7,7 +7,7 @@ One `swirl fit` is one process on one thread; every finished arm is written at o
 goes on where it was when its command is given again.
 
 - ``warm-up``: both roles, supervised on the labels. All other arms of the column begin with its weights.
-- ``best-of-n``: the warm-up; of N next states that its FWM draws, its IDM chooses. Nothing is trained.
+- ``best-of-n``: the warm-up; of 4 next states that its FWM draws, its IDM chooses. Nothing is trained.
 - ``sft-continue``: the warm-up continued on the labels.
 - ``bootstrap-continue``: the FWM on state-only pairs with actions drawn from the warm-up's IDM, on from the warm-up.
 - ``bootstrap-mixed``: the same, with as many labelled transitions in every update.
@@ -15,12 +15,14 @@ goes on where it was when its command is given again.
   adapter, which is also given the gradient tokens that the warm-up spent on its FWM; the IDM is the warm-up's.
 - ``swirl``: the configuration's iterations, measured after each of them.
 - ``swirl-bootstrap``: the same with the supervised loss on the IDM's labels beside GRPO in the VIM phase.
-- ``swirl-shared``: one weight set for both roles, from a warm-up of its own (``warm-up-shared``).
+- ``swirl-shared``: one weight set for both roles, from a warm-up of its own (``warm-up-shared``) of half the updates:
+  either role's batch is a step of that one set, so that every weight set takes as many steps.
 """
 
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +36,7 @@ from gain_table import ARMS
 NEEDED = ("warm-up", "swirl")
 OPTIONAL = ("bootstrap-mixed", "swirl-bootstrap")
 DEFAULT_ARMS = tuple(arm for arm in ARMS if arm not in (*OPTIONAL, "warm-up-shared"))
-BEST_OF_N = "swirl_lightning.callbacks.best_of_n.BestOfN"
+BEST_OF_N = "--trainer.callbacks+=swirl_lightning.callbacks.best_of_n.BestOfN", "--trainer.callbacks.n=4"
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class Column:
 
     def run(self, arms: tuple[str, ...]) -> None:
         """Make the arms, in an order in which each finds what it needs."""
-        self._warm_up("warm-up", f"--trainer.callbacks+={BEST_OF_N}")
+        self._warm_up("warm-up", *BEST_OF_N)
         self._arm("swirl", self._swirl)
         makers: dict[str, Callable[[], tuple[str, ...]]] = {
             "sft-continue": lambda: self._continued(self.recipe.rates["sft"]),
@@ -105,7 +107,8 @@ class Column:
         if "best-of-n" in arms and not self._found("best-of-n"):
             self._keep("best-of-n", [verified(self._warm)])
         if "swirl-shared" in arms:
-            self._warm_up("warm-up-shared", "--model.shared_weights", "true")
+            stages = [stage | {"updates": stage["updates"] // 2} for stage in self._config("warm-up")["trainer"]["warmup"]]
+            self._warm_up("warm-up-shared", "--model.shared_weights", "true", "--trainer.warmup", json.dumps(stages))
             self._arm("swirl-shared", lambda: (*self._swirl("warm-up-shared"), "--model.shared_weights", "true"))
 
     def tune(self) -> None:

@@ -119,6 +119,8 @@ def test_what_each_arm_starts_from(column):
         assert option(column.runs[name], "--trainer.warmup") == "[]"
     for name in ("swirl-shared", "warm-up-shared"):
         assert option(column.runs[name], "--model.shared_weights") == "true"
+    (stage,) = json.loads(option(column.runs["warm-up-shared"], "--trainer.warmup"))
+    assert stage == CONFIG["trainer"]["warmup"][0] | {"updates": 10}
 
 
 def test_weights_of_arms_are_removed_and_those_of_the_warm_up_kept(column):
