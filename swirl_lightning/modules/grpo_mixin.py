@@ -70,7 +70,8 @@ class GRPOMixin:
         importance: probability ratio per ``token``, or per ``sequence`` as in GSPO (arXiv:2507.18071).
         advantage_scale: standard deviation that advantages are divided by: of the ``group``, the ``batch``, or none.
         kl: estimator of the KL term, ``k3`` or ``k1``.
-        anchor: weight of a supervised loss on labelled transitions beside GRPO; 0 is the paper's plain form.
+        anchor: weight of a supervised loss on labelled transitions beside GRPO; 0 is the paper's plain form. In the
+            ``bootstrap`` phase it stands beside the loss on the IDM's labels, and both weights are scaled to sum to 1.
     """
 
     policy: Policy

@@ -85,15 +85,17 @@ class PhaseSteps(Updates):
         return metrics
 
     def _bootstrap(self, batch: Batch) -> dict[str, float]:
-        """The FWM on the IDM's own labels of the state-only half, labelled transitions mixed in: a baseline."""
+        """The FWM on the IDM's own labels of the state-only half, with the anchor's share of true ones: a baseline."""
         codes = [self.codec.encode(t) for t in batch.pairs]
         with self._clock("generation"):
             zs, _ = self._latent_actions(codes)
         prompts = [self.fwm.prompt(code, z) for code, z in zip(codes, zs, strict=True)]
         with self._clock("update"):
             self._zero_grad(self.fwm)
-            own = self.fwm.supervise(prompts, [code.y for code in codes], self._backward, weight=0.5)
-            loss = (own + self._supervise(self.fwm, batch.labelled, weight=0.5)) / 2
+            share = 1 / (1 + self.fwm.anchor)
+            loss = share * self.fwm.supervise(prompts, [code.y for code in codes], self._backward, share)
+            if self.fwm.anchor:
+                loss += (1 - share) * self._supervise(self.fwm, batch.labelled, 1 - share)
             return {"loss": loss, "grad_norm": self._step(self.fwm, loss)}
 
     def _vim(self, batch: Batch) -> dict[str, float]:

@@ -54,9 +54,10 @@ def test_bootstrap_and_anchor_terms(phase_swirl, spy):
         torch.testing.assert_close(total[1], plain[1] + coefficient * extra[1], atol=1e-5, rtol=1e-4)
 
 
-def test_bootstrap_phase(phase_swirl, spy):
-    """The mean of the supervised losses on the IDM's labels and on the true ones."""
-    model, data = phase_swirl("bootstrap")
+@pytest.mark.parametrize("anchor", [0.0, 0.25, 1.0])
+def test_bootstrap_phase(anchor, phase_swirl, spy):
+    """A mean of the supervised losses on the IDM's labels and on the true ones, which are not read without an anchor."""
+    model, data = phase_swirl("bootstrap", fwm={"anchor": anchor})
     batch, layout = Batch(data.state_only[:3], data.labelled[:3]), model.codec.prompts()
     latent = spy(model, "_latent_actions")
     loss, gradient, _ = captured_loss(model, model._bootstrap, batch)
@@ -64,8 +65,12 @@ def test_bootstrap_phase(phase_swirl, spy):
     prompts = [layout.forward(code.x, z) for code, z in zip(codes, zs, strict=True)]
     own = supervised(model.fwm, model.fwm.supervise, prompts, [code.y for code in codes], torch.Tensor.backward)
     true = supervised(model.fwm, model._supervise, model.fwm, batch.labelled)
-    assert loss == pytest.approx((own[0] + true[0]) / 2, abs=1e-6)
-    torch.testing.assert_close(gradient, (own[1] + true[1]) / 2, atol=1e-6, rtol=1e-4)
+    assert loss == pytest.approx((own[0] + anchor * true[0]) / (1 + anchor), abs=1e-6)
+    torch.testing.assert_close(gradient, (own[1] + anchor * true[1]) / (1 + anchor), atol=1e-6, rtol=1e-4)
+    before = model.fwm.policy.gradient_tokens
+    model._bootstrap(batch)
+    read = sum(len(prompt) + len(code.y) for prompt, code in zip(prompts, codes, strict=True))
+    assert (model.fwm.policy.gradient_tokens - before == read) == (anchor == 0)
 
 
 def test_pretrain_reads_states_only(phase_swirl, spy):
