@@ -2,7 +2,7 @@
 
     python benchmarks/delta_forms.py --config configs/textworld.yaml
     python benchmarks/delta_forms.py --collection worlds/seed1
-    python benchmarks/delta_forms.py --config configs/webtool-cpu.yaml --train -- --trainer.iterations 1
+    python benchmarks/delta_forms.py --config configs/web-cpu.yaml --train -- --trainer.iterations 1
 
 ``--train`` runs the configuration once per form through ``swirl fit`` and reads seconds per update and held-out metrics
 from the results; what follows ``--`` is handed on. The FWM may then write as much as the longest answer measured.

@@ -24,8 +24,11 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from threading import Semaphore
 from typing import Any
 
 import torch
@@ -80,6 +83,7 @@ class Column:
         options: of every run: configuration, data, model.
         folder: where its runs are made.
         ledger: where its results go.
+        slots: as many as runs may be made at a time, shared by all columns.
     """
 
     recipe: Recipe
@@ -89,9 +93,10 @@ class Column:
     options: tuple[str, ...]
     folder: Path
     ledger: Ledger
+    slots: Semaphore = field(default_factory=Semaphore)
 
     def run(self, arms: tuple[str, ...]) -> None:
-        """Make the arms, in an order in which each finds what it needs."""
+        """Make the arms: first those that the others need, then all others side by side."""
         self._warm_up("warm-up", *BEST_OF_N)
         self._arm("swirl", self._swirl)
         makers: dict[str, Callable[[], tuple[str, ...]]] = {
@@ -101,15 +106,14 @@ class Column:
             "bootstrap-merge": lambda: self._bootstrapped("merge", self.recipe.rates["bootstrap"]),
             "swirl-bootstrap": self._swirl_with_bootstrap,
         }
-        for name, maker in makers.items():
-            if name in arms:
-                self._arm(name, maker)
+        jobs = [partial(self._arm, name, maker) for name, maker in makers.items() if name in arms]
+        if "swirl-shared" in arms:
+            jobs.append(self._shared)
+        with ThreadPoolExecutor(max(len(jobs), 1)) as pool:
+            for each in [pool.submit(job) for job in jobs]:
+                each.result()
         if "best-of-n" in arms and not self._found("best-of-n"):
             self._keep("best-of-n", [verified(self._warm)])
-        if "swirl-shared" in arms:
-            stages = [stage | {"updates": stage["updates"] // 2} for stage in self._config("warm-up")["trainer"]["warmup"]]
-            self._warm_up("warm-up-shared", "--model.shared_weights", "true", "--trainer.warmup", json.dumps(stages))
-            self._arm("swirl-shared", lambda: (*self._swirl("warm-up-shared"), "--model.shared_weights", "true"))
 
     def tune(self) -> None:
         """Every learning rate of the grid for SWIRL, SFT-continue and the mixed bootstrap."""
@@ -122,6 +126,11 @@ class Column:
             self._arm(f"sft-continue lr {rate:g}", lambda rate=rate: self._continued(rate))
         for rate in self.recipe.grid["bootstrap"]:
             self._arm(f"bootstrap-mixed lr {rate:g}", lambda rate=rate: self._bootstrapped("mixed", rate))
+
+    def _shared(self) -> None:
+        stages = [stage | {"updates": stage["updates"] // 2} for stage in self._config("warm-up")["trainer"]["warmup"]]
+        self._warm_up("warm-up-shared", "--model.shared_weights", "true", "--trainer.warmup", json.dumps(stages))
+        self._arm("swirl-shared", lambda: (*self._swirl("warm-up-shared"), "--model.shared_weights", "true"))
 
     # ---- the options of each arm
 
@@ -210,7 +219,8 @@ class Column:
             checkpoint(self.folder / name).unlink(missing_ok=True)  # a hundred megabytes that nothing asks for again
 
     def _fit(self, name: str, *options: str) -> None:
-        results = fit(self.folder / name, *self.options, *options)
+        with self.slots:
+            results = fit(self.folder / name, *self.options, *options)
         stages = monitored(self.folder / name)
         before = self._found(name)
         if before is None:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
+from threading import Semaphore
 from typing import Any
 
 import yaml
@@ -42,7 +43,7 @@ def arguments(description: str | None) -> tuple[argparse.Namespace, list[str]]:
         "--out", type=Path, required=True, help="results, written after every arm and read at the start"
     )
     parser.add_argument("--runs", type=Path, help="where run folders are made; default: runs/<name of --out>")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="columns at a time, one thread each")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at a time, one thread each")
     parser.add_argument("--tune", action="store_true", help="try learning rates and show the validation split")
     options, others = parser.parse_known_args()
     options.runs = options.runs or Path("runs") / options.out.stem
@@ -89,6 +90,8 @@ def main(recipe: Recipe, description: str | None) -> None:
     there = episodes(data_module(recipe.config, **given), "labelled")
     numbers = sorted({min(number, there) for number in options.labels})
 
+    slots = Semaphore(options.jobs)
+
     def column(seed: int, labels: int) -> None:
         chosen: dict[str, Any] = {"path": options.data, "num_labels": None, "num_label_episodes": labels}
         data = data_module(recipe.config, **(given | chosen), seed=seed)
@@ -101,17 +104,16 @@ def main(recipe: Recipe, description: str | None) -> None:
             fixed += ["--model.base.init_args.name", options.model]
         lengths = measure(recipe.config, data, options.model)
         folder = options.runs / f"labels{labels}-seed{seed}"
-        made = Column(recipe, seed, labels, lengths, (*fixed, *others), folder, ledger)
+        made = Column(recipe, seed, labels, lengths, (*fixed, *others), folder, ledger, slots)
         if options.tune:
             made.tune()
         else:
             made.run(tuple(options.arms))
 
-    with ThreadPoolExecutor(options.jobs) as pool:
-        # few labels and all seeds first: what is cut off is then still a table
-        done = [pool.submit(column, seed, labels) for labels in numbers for seed in options.seeds]
-        for each in done:
-            each.result()
+    for labels in numbers:  # few labels and all seeds first: what is cut off is then still a table
+        with ThreadPoolExecutor(len(options.seeds)) as pool:
+            for each in [pool.submit(column, seed, labels) for seed in options.seeds]:
+                each.result()
     page = tables(ledger.content)
     options.out.with_suffix(".md").write_text(page)
     print(page)
