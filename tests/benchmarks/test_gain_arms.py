@@ -4,6 +4,8 @@ import json
 import re
 import sys
 from pathlib import Path
+from threading import Lock, Semaphore
+from time import sleep
 
 import pytest
 import torch
@@ -127,6 +129,26 @@ def test_weights_of_arms_are_removed_and_those_of_the_warm_up_kept(column):
     column.run(("swirl-shared",))
     kept = sorted(path.relative_to(column.folder).parts[0] for path in column.folder.glob("**/last.ckpt"))
     assert kept == ["warm-up", "warm-up-shared"]
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_no_more_runs_at_a_time_than_slots(slots, column, monkeypatch):
+    original, lock, running, most = gain_arms.fit, Lock(), set(), []
+
+    def counted(folder, *options):
+        with lock:
+            running.add(folder)
+            most.append(len(running))
+        sleep(0.05)
+        with lock:
+            running.remove(folder)
+        return original(folder, *options)
+
+    monkeypatch.setattr(gain_arms, "fit", counted)
+    object.__setattr__(column, "slots", Semaphore(slots))
+    column.run(gain_arms.ARMS)
+    assert max(most) == slots
+    assert most[:2] == [1, 1]  # the warm-up and SWIRL, which all others need
 
 
 def test_only_what_is_missing_is_made(column):
