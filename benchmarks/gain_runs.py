@@ -17,7 +17,7 @@ MONITORS = (
     "reward", "zero_variance_groups", "entropy", "kl", "completion_length", "unique_share", "truncated_share",
 )  # fmt: skip
 LAST = 8
-"""Updates at either end of a stage that a monitor is a mean of."""
+"""Updates at either end of a stage that a monitor is a mean of, at most; half of the stage where that is less."""
 
 
 def fit(folder: Path, *options: str) -> Results:
@@ -64,8 +64,9 @@ def monitored(folder: Path) -> list[dict[str, Any]]:
     found = []
     for stage in json.loads((run / "results.json").read_text())["stages"]:
         updates = [row for row in history if row["stage"] == stage["stage"]]
+        size = max(min(LAST, len(updates) // 2), 1)
         ends = {
-            name: [fmean(row[name] for row in part) for part in (updates[:LAST], updates[-LAST:])]
+            name: [fmean(row[name] for row in part) for part in (updates[:size], updates[-size:])]
             for name in MONITORS
             if updates and all(row.get(name) is not None for row in updates)
         }

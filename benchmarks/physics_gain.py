@@ -18,7 +18,7 @@ RECIPE = Recipe(
     config=Path(__file__).parents[1] / "configs" / "physics-cpu.yaml",
     metric="fwm/rouge_l",
     published="+0.2 % (ROUGE-L 89.73 to 89.92)",
-    rates={"sft": 1e-4, "bootstrap": 1e-4},
+    rates={"sft": 1e-4, "bootstrap": 3e-4},
 )
 
 if __name__ == "__main__":

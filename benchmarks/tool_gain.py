@@ -18,7 +18,7 @@ RECIPE = Recipe(
     config=Path(__file__).parents[1] / "configs" / "tool-cpu.yaml",
     metric="fwm/char_bleu",
     published="+14 % (BLEU on StableToolBench, 12.85 to 14.61)",
-    rates={"sft": 1e-4, "bootstrap": 1e-4},
+    rates={"sft": 1e-4, "bootstrap": 3e-4},
 )
 
 if __name__ == "__main__":

@@ -69,6 +69,13 @@ def test_monitors_are_means_of_both_ends(swirl, tmp_path):
     assert stage == RESULTS["stages"][0] | {"monitors": {"kl": [3.5, 15.5]}}
 
 
+@pytest.mark.parametrize(("updates", "ends"), [(6, [1.0, 4.0]), (3, [0.0, 2.0]), (1, [0.0, 0.0])])
+def test_the_ends_of_a_short_stage_do_not_overlap(updates, ends, swirl, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "HISTORY", HISTORY[:updates])
+    fit(tmp_path / "a")
+    assert monitored(tmp_path / "a")[0]["monitors"] == {"kl": ends}
+
+
 def test_a_schedule_is_what_the_command_line_takes():
     made = schedule({"phase": "sft", "updates": 3, "learning_rate": 1e-4}, {"phase": "vim", "batch_size": None})
     assert made[::2] == ("--trainer.warmup", "--trainer.iteration", "--trainer.iterations")
