@@ -56,7 +56,7 @@ def test_bootstrap_and_anchor_terms(phase_swirl, spy):
 
 @pytest.mark.parametrize("anchor", [0.0, 0.25, 1.0])
 def test_bootstrap_phase(anchor, phase_swirl, spy):
-    """A mean of the supervised losses on the IDM's labels and on the true ones, which are not read without an anchor."""
+    """A mean of the supervised losses on the IDM's labels and on the true ones, not read without an anchor."""
     model, data = phase_swirl("bootstrap", fwm={"anchor": anchor})
     batch, layout = Batch(data.state_only[:3], data.labelled[:3]), model.codec.prompts()
     latent = spy(model, "_latent_actions")
