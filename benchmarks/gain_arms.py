@@ -44,7 +44,7 @@ BEST_OF_N = "--trainer.callbacks+=swirl_lightning.callbacks.best_of_n.BestOfN", 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long and how fast an environment's arms train; chosen with --tune.
+    """How long and how fast an environment's arms train; --tune tries its grid.
 
     Args:
         config: the YAML file, whose iteration is SWIRL's.
