@@ -97,8 +97,10 @@ class Ledger:
         return next((row for row in self.content["rows"] if key.items() <= row.items()), None)
 
     def add(self, row: Results) -> None:
-        """Write a row, beside the file first, so that a kill leaves it whole."""
+        """Write a row, beside the file first, so that a kill leaves it whole; what was added meanwhile stays."""
         with self._lock:
+            if self.path.exists():  # a second benchmark, of other seeds, may write here too
+                self.content["rows"] = json.loads(self.path.read_text())["rows"]
             self.content["rows"].append(row)
             self.path.parent.mkdir(parents=True, exist_ok=True)
             partial = self.path.with_name(self.path.name + ".partial")

@@ -95,6 +95,15 @@ def test_rows_are_there_when_the_benchmark_runs_again(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["gain.json"]
 
 
+def test_two_benchmarks_of_different_seeds_write_to_one_file(tmp_path):
+    first, second = (Ledger(tmp_path / "gain.json", {"settings": {}}) for _ in range(2))
+    first.add({"arm": "swirl", "seed": 0})
+    second.add({"arm": "swirl", "seed": 1})
+    first.add({"arm": "sft-continue", "seed": 0})
+    found = Ledger(tmp_path / "gain.json", {"settings": {}}).content["rows"]
+    assert [(row["arm"], row["seed"]) for row in found] == [("swirl", 0), ("swirl", 1), ("sft-continue", 0)]
+
+
 def test_results_of_other_settings_are_not_mixed(tmp_path):
     Ledger(tmp_path / "gain.json", {"settings": {"model": "a"}}).add({"arm": "swirl"})
     with pytest.raises(SystemExit, match=r"holds results of other settings; give another --out"):
