@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
-import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -84,7 +86,6 @@ class Ledger:
 
     def __init__(self, path: Path, about: Results) -> None:
         self.path = path
-        self._lock = threading.Lock()
         self.content: Results = json.loads(json.dumps(about | {"rows": []}))  # as it will be read
         if path.exists():
             before = json.loads(path.read_text())
@@ -98,11 +99,22 @@ class Ledger:
 
     def add(self, row: Results) -> None:
         """Write a row, beside the file first, so that a kill leaves it whole; what was added meanwhile stays."""
-        with self._lock:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(self.path.parent):
             if self.path.exists():  # a second benchmark, of other seeds, may write here too
                 self.content["rows"] = json.loads(self.path.read_text())["rows"]
             self.content["rows"].append(row)
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             partial = self.path.with_name(self.path.name + ".partial")
             partial.write_text(json.dumps(self.content, indent=1))
             os.replace(partial, self.path)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """No other thread or process is in here with this folder; one that is killed leaves no lock behind."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -1,6 +1,7 @@
 """Runs of the gain benchmarks: made once, resumed, recorded at once."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -102,6 +103,16 @@ def test_two_benchmarks_of_different_seeds_write_to_one_file(tmp_path):
     first.add({"arm": "sft-continue", "seed": 0})
     found = Ledger(tmp_path / "gain.json", {"settings": {}}).content["rows"]
     assert [(row["arm"], row["seed"]) for row in found] == [("swirl", 0), ("swirl", 1), ("sft-continue", 0)]
+
+
+def test_no_row_is_lost_where_two_processes_add_at_the_same_time(tmp_path):
+    adding = "import sys; from pathlib import Path; from gain_runs import Ledger\n"
+    adding += "ledger = Ledger(Path(sys.argv[1]), {'settings': {}})\n"
+    adding += "for i in range(60): ledger.add({'seed': sys.argv[2], 'i': i})"
+    command = [sys.executable, "-c", adding, str(tmp_path / "gain.json")]
+    both = [subprocess.Popen([*command, seed], cwd=Path(gain_runs.__file__).parent) for seed in ("0", "1")]
+    assert [process.wait() for process in both] == [0, 0]
+    assert len(Ledger(tmp_path / "gain.json", {"settings": {}}).content["rows"]) == 120
 
 
 def test_results_of_other_settings_are_not_mixed(tmp_path):
