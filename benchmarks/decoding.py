@@ -24,10 +24,10 @@ import torch
 from peft import get_peft_model
 from vs_trl_work import QWEN_7B, lora, qwen_7b, random_nf4
 
-from swirl_lightning.models import Sampling
-from swirl_lightning.models.decoding import GrowingStep, decoding_step, unrecordable
-from swirl_lightning.models.sampling import grow, uniforms
-from swirl_lightning.models.shared_prefix import encode_prefix
+from swirl_lightning.engine import Sampling
+from swirl_lightning.engine.decoding import GrowingStep, decoding_step, unrecordable
+from swirl_lightning.engine.sampling import grow, uniforms
+from swirl_lightning.engine.shared_prefix import encode_prefix
 
 POINTS = [
     {"prompt": prompt, "group": group, "tokens": tokens}

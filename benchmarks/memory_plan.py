@@ -29,12 +29,13 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from swirl_lightning.models import LoraWeights, Policy, PretrainedLM, Sampling
-from swirl_lightning.models.memory import Memory
-from swirl_lightning.models.micro_batches import MicroBatchSizes
+from swirl_lightning.engine import Sampling
+from swirl_lightning.engine.micro_batches import MicroBatchSizes
+from swirl_lightning.models import LoraWeights, Policy, PretrainedLM
 from swirl_lightning.models.optimizers import make_optimizer
-from swirl_lightning.models.passes import Pass
-from swirl_lightning.models.shapes import config_shape
+from swirl_lightning.plan.memory import Memory
+from swirl_lightning.plan.passes import Pass
+from swirl_lightning.plan.shapes import config_shape
 
 SETS, RANK = ("fwm", "idm", "reference"), 16
 PACKAGES = ("swirl-lightning", "torch", "transformers", "peft", "bitsandbytes")

@@ -23,8 +23,8 @@ from vs_trl_work import (
     sizes,
 )
 
+from swirl_lightning.engine.shared_prefix import pad
 from swirl_lightning.models import LoraWeights, Policy
-from swirl_lightning.models.shared_prefix import pad
 from swirl_lightning.modules.fwm import ForwardWorldModel
 from swirl_lightning.modules.grpo_mixin import Experience, GRPOMixin
 from swirl_lightning.modules.idm import InverseDynamicsModel

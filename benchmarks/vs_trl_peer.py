@@ -30,8 +30,8 @@ from vs_trl_work import (
     sizes,
 )
 
+from swirl_lightning.engine.shared_prefix import pad
 from swirl_lightning.models import PretrainedLM, ScratchLM
-from swirl_lightning.models.shared_prefix import pad
 
 ADAPTERS = {"policy": "default", "reference": "ref", "scorer": "scorer"}
 VOCABULARY_TILE = 32768  # TRL's own

@@ -17,14 +17,14 @@ from lightning.pytorch.cli import ArgsType, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from swirl_lightning.environments.base import TransitionDataModule
-from swirl_lightning.environments.mcp_collect import collect_tool
-from swirl_lightning.environments.miniwob_collect import collect_web
-from swirl_lightning.environments.physics_collect import collect_physics
-from swirl_lightning.environments.textworld_collect import collect_textworld
+from swirl_lightning.environments.physics.collect import collect_physics
+from swirl_lightning.environments.textworld.collect import collect_textworld
+from swirl_lightning.environments.tool.collect import collect_tool
+from swirl_lightning.environments.web.collect import collect_web
 from swirl_lightning.inference.commands import export, label, rollout
 from swirl_lightning.modules import SWIRL
 from swirl_lightning.modules.checkpoint import read_checkpoint
-from swirl_lightning.plan import make_plan
+from swirl_lightning.plan.page import make_plan
 from swirl_lightning.report import write_report
 from swirl_lightning.trainer import SwirlTrainer, versions_of
 from swirl_lightning.types import InputError

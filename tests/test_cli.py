@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from swirl_lightning import __version__
 from swirl_lightning.cli import main
-from swirl_lightning.environments.textworld import QUICKSTART
+from swirl_lightning.environments.textworld.datamodule import QUICKSTART
 
 CONFIG = Path(__file__).parents[1] / "configs/debug.yaml"
 STAGES = ["pretrain", "warmup", "vim-1", "elbo-1"]

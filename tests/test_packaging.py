@@ -96,7 +96,10 @@ def test_wheel_holds_the_code_once(archives):
 
 def test_wheel_holds_the_data_and_the_type_marker(archives):
     _, names, _ = archives
-    data = {f"swirl_lightning/environments/quickstart/{path.name}" for path in ROOT.glob("swirl_lightning/*/*/*.gz")}
+    data = {
+        f"swirl_lightning/environments/textworld/quickstart/{path.name}"
+        for path in ROOT.glob("swirl_lightning/**/*.gz")
+    }
     assert len(data) == 4
     assert data | {"swirl_lightning/py.typed"} <= set(names)
 

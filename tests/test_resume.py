@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from swirl_lightning.cli import main
-from swirl_lightning.environments.textworld import QUICKSTART
+from swirl_lightning.environments.textworld.datamodule import QUICKSTART
 
 ROOT = Path(__file__).parents[1]
 TIMED = ("seconds", "share_generation", "share_scoring", "share_update", "tokens_per_second")

@@ -11,7 +11,7 @@ import torch
 
 from swirl_lightning.cli import main
 from swirl_lightning.environments.log import LogDataModule
-from swirl_lightning.environments.textworld import QUICKSTART
+from swirl_lightning.environments.textworld.datamodule import QUICKSTART
 from swirl_lightning.models import Policy
 from swirl_lightning.modules import SWIRL
 

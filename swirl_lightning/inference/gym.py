@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from swirl_lightning.engine import Sampling
 from swirl_lightning.environments.rows import scan_rows
 from swirl_lightning.inference.load import environment_of
-from swirl_lightning.models import Sampling
 from swirl_lightning.modules import SWIRL
 from swirl_lightning.modules.prediction import predict_next
 from swirl_lightning.types import InputError

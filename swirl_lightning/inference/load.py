@@ -12,7 +12,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from swirl_lightning import __version__
 from swirl_lightning.codecs import Layout
-from swirl_lightning.models import MicroBatchSizes
+from swirl_lightning.engine import MicroBatchSizes
 from swirl_lightning.modules import SWIRL
 from swirl_lightning.modules.checkpoint import read_checkpoint
 from swirl_lightning.types import InputError

@@ -24,12 +24,12 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from swirl_lightning.models.half_attention import quicker_attention
-from swirl_lightning.models.memory import Memory
+from swirl_lightning.engine.half_attention import quicker_attention
 from swirl_lightning.models.precision import Precision, choose_dtype
 from swirl_lightning.models.quantized import prepare_quantized
-from swirl_lightning.models.shapes import config_shape, shape_of
 from swirl_lightning.models.weights import FullWeights, LoraWeights, Weights
+from swirl_lightning.plan.memory import Memory
+from swirl_lightning.plan.shapes import config_shape, shape_of
 from swirl_lightning.types import InputError
 
 log = logging.getLogger(__name__)

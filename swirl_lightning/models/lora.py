@@ -7,7 +7,7 @@ from typing import Any
 from peft.tuners import lora
 from torch import Tensor, nn
 
-from swirl_lightning.models.few_rows import add_low_rank, few, linear
+from swirl_lightning.engine.few_rows import add_low_rank, few, linear
 
 
 class FusedLora(lora.Linear):

@@ -11,10 +11,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from swirl_lightning.models.continuation import Continuation, Scores, SharedPrompts
-from swirl_lightning.models.micro_batches import ALL_AT_ONCE, MicroBatch, MicroBatchSizes, micro_batches, with_halving
-from swirl_lightning.models.rollouts import collect
-from swirl_lightning.models.sampling import GREEDY, Samples, Sampling, uniforms
+from swirl_lightning.engine.continuation import Continuation, Scores, SharedPrompts
+from swirl_lightning.engine.grouping import collect
+from swirl_lightning.engine.micro_batches import ALL_AT_ONCE, MicroBatch, MicroBatchSizes, micro_batches, with_halving
+from swirl_lightning.engine.sampling import GREEDY, Samples, Sampling, uniforms
 from swirl_lightning.models.weights import Weights
 from swirl_lightning.types import Ids, Rollouts
 

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from swirl_lightning.engine.half_attention import HALF
+
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
-HALF = (torch.bfloat16, torch.float16)
 CPU_BFLOAT16 = ("amx_bf16", "avx512_bf16", "sve_bf16", "bf16")
 """Instruction sets that multiply bfloat16, by torch's names; without one of them it is slower than float32."""
 
@@ -54,11 +55,6 @@ class AdapterLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         return F.linear(x, self.weight.to(x.dtype))
-
-
-def computes_in_half(model: Any) -> bool:
-    """Whether a model's activations are bfloat16 or float16."""
-    return model.get_input_embeddings().weight.dtype in HALF
 
 
 @contextmanager

@@ -16,8 +16,9 @@ from peft.tuners.lora import LoraLayer
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from swirl_lightning.engine.half_attention import computes_in_half
 from swirl_lightning.models.lora import FusedLora
-from swirl_lightning.models.precision import AdapterLinear, computes_in_half, float32_forward
+from swirl_lightning.models.precision import AdapterLinear, float32_forward
 from swirl_lightning.types import InputError
 
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from swirl_lightning.algorithms.grpo import group_advantages, grpo_loss, loss_normalizer
-from swirl_lightning.models import GREEDY, Policy, Sampling, Scores
+from swirl_lightning.engine import GREEDY, Sampling, Scores
+from swirl_lightning.models import Policy
 from swirl_lightning.modules.processes import gather, mean_over_processes
 from swirl_lightning.types import Ids, InputError, Rollouts
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from swirl_lightning.models import MicroBatchSizes
-from swirl_lightning.models.memory import Memory
-from swirl_lightning.models.micro_batches import ALL_AT_ONCE
+from swirl_lightning.engine import MicroBatchSizes
+from swirl_lightning.engine.micro_batches import ALL_AT_ONCE
 from swirl_lightning.models.optimizers import MOMENTS
-from swirl_lightning.models.passes import Kind, Pass, largest
 from swirl_lightning.modules.grpo_mixin import GRPOMixin
+from swirl_lightning.plan.memory import Memory
+from swirl_lightning.plan.passes import Kind, Pass, largest
 from swirl_lightning.types import Phase, Stage
 
 if TYPE_CHECKING:

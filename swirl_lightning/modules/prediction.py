@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from swirl_lightning.codecs import TextCodec
-from swirl_lightning.models import GREEDY, Sampling
+from swirl_lightning.engine import GREEDY, Sampling
 from swirl_lightning.types import Ids, InputError, Transition
 
 if TYPE_CHECKING:

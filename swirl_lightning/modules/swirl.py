@@ -9,9 +9,10 @@ import torch
 
 from swirl_lightning import __version__
 from swirl_lightning.codecs import Layout, StateForm, TextCodec, indent
+from swirl_lightning.engine import MicroBatchSizes
+from swirl_lightning.engine.sharing import EngineName, choose_engine
 from swirl_lightning.environments.base import TransitionDataModule
-from swirl_lightning.models import BaseModel, MicroBatchSizes, Policy, Weights
-from swirl_lightning.models.choice import EngineName, choose_engine
+from swirl_lightning.models import BaseModel, Policy, Weights
 from swirl_lightning.models.optimizers import OptimizerName, make_optimizer
 from swirl_lightning.modules.checkpoint import read_checkpoint
 from swirl_lightning.modules.evaluation import Evaluation

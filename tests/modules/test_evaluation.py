@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from swirl_lightning.models import GREEDY
+from swirl_lightning.engine import GREEDY
 from swirl_lightning.modules.evaluation import Evaluation, fingerprint
 from swirl_lightning.modules.grpo_mixin import target_logprobs
 from swirl_lightning.types import InputError

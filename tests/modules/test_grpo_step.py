@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from swirl_lightning.models import GREEDY
+from swirl_lightning.engine import GREEDY
 from swirl_lightning.types import Rollouts
 
 PROMPTS = ((7, 8, 9, 10), (30, 31))

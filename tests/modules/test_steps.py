@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from swirl_lightning.models import GREEDY
+from swirl_lightning.engine import GREEDY
 from swirl_lightning.rewards import Rewards
 from swirl_lightning.types import Batch
 

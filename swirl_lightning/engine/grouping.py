@@ -1,0 +1,77 @@
+"""Samples as a batch of groups.
+
+Shape letters: P prompts, G samples per prompt, N distinct rows, T completion tokens, K support size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from swirl_lightning.engine.sampling import Samples
+from swirl_lightning.types import Ids, Rollouts
+
+
+def collect(
+    prompts: Sequence[Ids], group_size: int, eos: int, pieces: Sequence[tuple[Sequence[int], Samples]]
+) -> Rollouts:
+    """Put samples into their groups and keep each prompt's identical completions once.
+
+    Args:
+        prompts: P prompts.
+        group_size: G; sample ``p * G + g`` is the g-th of prompt p.
+        eos: the id that ends a completion.
+        pieces: which samples, and what was drawn.
+    """
+    drawn: dict[int, Ids] = {}
+    source: dict[int, tuple[Samples, int]] = {}
+    for samples, result in pieces:
+        for i, (s, tokens) in enumerate(zip(samples, result.tokens.tolist(), strict=True)):
+            drawn[s] = tuple(tokens[: tokens.index(eos) + 1 if eos in tokens else len(tokens)])
+            source[s] = (result, i)
+    rows: dict[tuple[int, Ids], int] = {}
+    first: list[int] = []
+    row_of_PG = torch.empty(len(prompts), group_size, dtype=torch.long)
+    for s in range(len(drawn)):
+        p, g = divmod(s, group_size)
+        key = (p, drawn[s])
+        if key not in rows:
+            rows[key] = len(rows)
+            first.append(s)
+        row_of_PG[p, g] = rows[key]
+    device = pieces[0][1].tokens.device
+    lengths_N = torch.tensor([len(tokens) for _, tokens in rows], device=device)
+    longest = int(lengths_N.max())
+    mask_NT = torch.arange(longest, device=device) < lengths_N[:, None]
+    chosen = [source[s] for s in first]
+    return Rollouts(
+        prompts=tuple(prompts),
+        completions=tuple(tokens[:-1] if tokens[-1] == eos else tokens for _, tokens in rows),
+        prompt_of=torch.tensor([p for p, _ in rows], device=device),
+        row_of=row_of_PG.to(device),
+        ids=torch.stack([result.tokens[i, :longest] for result, i in chosen]),
+        mask=mask_NT,
+        finished=torch.tensor([tokens[-1] == eos for _, tokens in rows], device=device),
+        logp=torch.stack([result.logp[i, :longest] for result, i in chosen]).masked_fill(~mask_NT, 0.0),
+        support=_supports(chosen, longest),
+    )
+
+
+def _supports(chosen: Sequence[tuple[Samples, int]], longest: int) -> Tensor | None:
+    """The supports of the chosen samples' steps. [N, T, K], None where every id could be drawn"""
+    if not chosen[0][0].supports:
+        return None
+    size = max(step.shape[1] for result, _ in chosen for step in result.supports[:longest])
+    return torch.stack(
+        [
+            pad(
+                torch.stack([pad(step[i], (0, size - step.shape[1]), value=-1) for step in result.supports[:longest]]),
+                (0, 0, 0, longest - len(result.supports[:longest])),
+                value=-1,
+            )
+            for result, i in chosen
+        ]
+    )

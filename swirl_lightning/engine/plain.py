@@ -1,0 +1,111 @@
+"""Each text by itself through the model's own forward: slower, and right for every causal LM of transformers.
+
+Shape letters: N rows, T scored tokens of a row, S samples, K support size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+
+from swirl_lightning.engine.continuation import Continuation, Scores
+from swirl_lightning.engine.sampling import Samples, Sampling, choose, next_token_logprobs, support
+from swirl_lightning.types import Ids
+
+
+class PlainTexts(Continuation):
+    """Nothing is shared or padded, and the logits are those that the model itself returns."""
+
+    def score(
+        self, prompt_of_N: Sequence[int], rows: Sequence[Ids], scored: Sequence[int], *,
+        temperature: float, support: Tensor | None, entropy: bool,
+    ) -> Scores:  # fmt: skip
+        """One text after the other."""
+        logps, entropies = [], []
+        for n, (p, row) in enumerate(zip(prompt_of_N, rows, strict=True)):
+            ids_W = torch.tensor((*self.prompts[p], *row), device=self.model.device)
+            self.tokens += len(ids_W)
+            logits_TV = self.model(input_ids=ids_W[None], use_cache=False).logits[0, -scored[n] - 1 : -1]
+            logits_TV = logits_TV.to(torch.promote_types(logits_TV.dtype, torch.float32)) / temperature
+            if support is not None:
+                logits_TV = logits_TV.masked_fill(~_allowed(support[n, : scored[n]], logits_TV), -torch.inf)
+            logp_TV = logits_TV.log_softmax(dim=-1)
+            logps.append(logp_TV.gather(1, ids_W[-scored[n] :, None])[:, 0].float())
+            entropies.append(torch.special.entr(logp_TV.detach().exp()).sum(dim=-1).float())
+        lengths_N1 = torch.tensor(scored, device=self.model.device)[:, None]
+        return Scores(
+            logp=pad_sequence(logps, batch_first=True),
+            mask=torch.arange(max(scored), device=self.model.device) < lengths_N1,
+            entropy=pad_sequence(entropies, batch_first=True) if entropy else None,
+        )
+
+    @torch.no_grad()
+    def sample(self, prompt_of_S: Sequence[int], uniform_ST: Tensor, eos: int, sampling: Sampling) -> Samples:
+        """One group after the other, with the model's own cache."""
+        prompt_of = torch.tensor(prompt_of_S)
+        tokens_ST = torch.full(uniform_ST.shape, eos, device=self.model.device)
+        logp_ST = torch.zeros(uniform_ST.shape, device=self.model.device)
+        supports: list[Tensor] = []
+        for p in prompt_of.unique().tolist():
+            group = (prompt_of == p).nonzero()[:, 0].to(self.model.device)
+            draws = _Draw(uniform_ST.to(self.model.device)[group], eos, sampling)
+            ids_1L = torch.tensor([self.prompts[p]], device=self.model.device)
+            self.model.generate(
+                input_ids=ids_1L.expand(len(group), -1),
+                attention_mask=torch.ones_like(ids_1L).expand(len(group), -1),
+                generation_config=GenerationConfig(max_new_tokens=uniform_ST.shape[1], pad_token_id=max(eos, 0)),
+                logits_processor=LogitsProcessorList([draws]),
+                eos_token_id=eos if eos >= 0 else None,
+            )
+            steps = len(draws.tokens)
+            tokens_ST[group, :steps] = torch.stack(draws.tokens, dim=1)
+            logp_ST[group, :steps] = torch.stack(draws.logps, dim=1)
+            for t, ids_GK in enumerate(draws.supports):
+                _put(supports, t, group, ids_GK, len(prompt_of))
+            self.tokens += len(group) * (ids_1L.shape[1] + steps)
+        return Samples(tokens_ST, logp_ST, supports, tokens_read=0)
+
+
+class _Draw(LogitsProcessor):
+    """Chooses every token itself, from the given uniform numbers, and leaves generation nothing else to take."""
+
+    def __init__(self, uniform_GT: Tensor, eos: int, sampling: Sampling) -> None:
+        self.uniform_GT = uniform_GT
+        self.eos = eos
+        self.sampling = sampling
+        self.ended_G = torch.zeros(len(uniform_GT), dtype=torch.bool, device=uniform_GT.device)
+        self.tokens: list[Tensor] = []
+        self.logps: list[Tensor] = []
+        self.supports: list[Tensor] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        logp_GV = next_token_logprobs(scores, self.sampling)
+        token_G = choose(logp_GV, self.uniform_GT[:, len(self.tokens)], self.sampling)
+        logp_G = logp_GV.gather(1, token_G[:, None])[:, 0]
+        if self.sampling.truncated:
+            self.supports.append(support(logp_GV).masked_fill(self.ended_G[:, None], -1))
+        self.tokens.append(token_G.masked_fill(self.ended_G, self.eos))
+        self.logps.append(logp_G.masked_fill(self.ended_G, 0.0))
+        self.ended_G = self.ended_G | (token_G == self.eos)
+        return torch.full_like(scores, -torch.inf).scatter(1, token_G[:, None], 0.0)
+
+
+def _allowed(support_TK: Tensor, logits_TV: Tensor) -> Tensor:
+    """True on the ids of the support. [T, V]"""
+    allowed_TV = torch.zeros_like(logits_TV, dtype=torch.bool)
+    t, k = (support_TK >= 0).nonzero(as_tuple=True)
+    allowed_TV[t, support_TK[t, k]] = True
+    return allowed_TV
+
+
+def _put(supports: list[Tensor], step: int, group: Tensor, ids_GK: Tensor, samples: int) -> None:
+    """Enter a group's support into that of all samples, which is padded to the largest one."""
+    if step == len(supports):
+        supports.append(ids_GK.new_full((samples, 0), -1))
+    missing = max(ids_GK.shape[1] - supports[step].shape[1], 0)
+    supports[step] = torch.nn.functional.pad(supports[step], (0, missing), value=-1)
+    supports[step][group, : ids_GK.shape[1]] = ids_GK

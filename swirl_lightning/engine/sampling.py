@@ -1,0 +1,188 @@
+"""Sample groups of completions, computing every distinct prefix once.
+
+Samples of a group that agree so far are one row of the model: their next tokens are drawn independently from its one
+distribution. The tokens of a group form one tree behind the prompt's keys and values, and a mask tells each row which
+of them are its own past, so that nothing is copied where samples part. The joint distribution is that of independent
+draws.
+
+Shape letters: P prompts, S samples, T tokens, R rows (distinct unfinished prefixes), Q rows of one prompt, L prompt
+tokens, C tokens in the trees, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from swirl_lightning.engine.decoding import Step, decoding_step
+from swirl_lightning.engine.few_rows import linear
+from swirl_lightning.engine.shared_prefix import Prefix
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """The distribution completions are drawn from; ratio and KL are taken under this very distribution.
+
+    Args:
+        temperature: logits are divided by it; 0 decodes greedily.
+        top_p: smallest set of tokens with at least this probability; 1 keeps all.
+        top_k: number of most probable tokens kept; 0 keeps all.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+
+    @property
+    def truncated(self) -> bool:
+        """Whether some tokens cannot be drawn."""
+        return self.temperature > 0 and (self.top_p < 1 or self.top_k > 0)
+
+
+GREEDY = Sampling(temperature=0.0)
+
+
+class Samples(NamedTuple):
+    """S completions of at most T tokens.
+
+    Args:
+        tokens: the end token after the last one. [S, T]
+        logp: log-probability of each token under the distribution it was drawn from. [S, T]
+        supports: for each step the ids that could be drawn, padded with -1; empty where all could. T of [S, K]
+        tokens_read: tokens that passed through the model after the prompts.
+    """
+
+    tokens: Tensor
+    logp: Tensor
+    supports: list[Tensor]
+    tokens_read: int
+
+
+def next_token_logprobs(logits_RV: Tensor, sampling: Sampling) -> Tensor:
+    """Log-probabilities of the next token, -inf where it cannot be drawn. [R, V]"""
+    logp_RV = torch.log_softmax(logits_RV.float() / (sampling.temperature or 1.0), dim=-1)
+    if not sampling.truncated:
+        return logp_RV
+    sorted_RV, order_RV = logp_RV.sort(dim=-1, descending=True)
+    probs_RV = sorted_RV.exp()
+    drop_RV = probs_RV.cumsum(-1) - probs_RV >= sampling.top_p
+    if sampling.top_k:
+        drop_RV[:, sampling.top_k :] = True
+    drop_RV[:, 0] = False
+    dropped_RV = torch.zeros_like(drop_RV).scatter(-1, order_RV, drop_RV)
+    return torch.log_softmax(logp_RV.masked_fill(dropped_RV, -torch.inf), dim=-1)
+
+
+def draw(logp_SV: Tensor, uniform_S: Tensor) -> Tensor:
+    """The token whose interval of the cumulative distribution holds ``uniform_S``. [S]
+
+    A function of the numbers alone: the same draws give the same tokens in any batch and on any device.
+    """
+    cdf_SV = logp_SV.exp().cumsum(-1)
+    end_S1 = cdf_SV[:, -1:]
+    # rounding must not push the target to the end, past the last possible token
+    target_S1 = torch.minimum(uniform_S[:, None] * end_S1, torch.nextafter(end_S1, torch.zeros_like(end_S1)))
+    index_S = torch.searchsorted(cdf_SV, target_S1, right=True)[:, 0]
+    return index_S.clamp(max=logp_SV.shape[1] - 1)  # of a distribution that is not a number, any token
+
+
+def choose(logp_SV: Tensor, uniform_S: Tensor, sampling: Sampling) -> Tensor:
+    """The next token of each sample. [S]"""
+    return logp_SV.argmax(-1) if sampling.temperature == 0 else draw(logp_SV, uniform_S)
+
+
+def support(logp_SV: Tensor) -> Tensor:
+    """Ids that could be drawn, the most probable first, padded with -1. [S, K]"""
+    top = logp_SV.topk(int(logp_SV.isfinite().sum(-1).max()), dim=-1)
+    return top.indices.masked_fill(top.values == -torch.inf, -1)
+
+
+def uniforms(seeds: Sequence[int], group_size: int, max_tokens: int) -> Tensor:
+    """One uniform number per prompt, sample and token, from each prompt's own seed. [P, G, T]"""
+    generator = torch.Generator()
+    return torch.stack([torch.rand(group_size, max_tokens, generator=generator.manual_seed(s)) for s in seeds])
+
+
+@torch.no_grad()
+def grow(
+    model: Any, prefix: Prefix, prompt_of_S: Sequence[int], uniform_ST: Tensor, eos: int, sampling: Sampling,
+    step: Step | None = None,
+) -> Samples:  # fmt: skip
+    """Draw one completion for each row of uniform numbers.
+
+    Args:
+        model: a Hugging Face causal LM.
+        prefix: the prompts, encoded by it.
+        prompt_of_S: prompt of each sample.
+        uniform_ST: a number in [0, 1) for each token to be drawn.
+        eos: the id that ends a completion.
+        sampling: the distribution to draw from.
+        step: reads the drawn tokens; the quicker one by default.
+    """
+    device, head = model.device, model.get_output_embeddings()
+    num_samples, max_tokens = uniform_ST.shape
+    uniform_ST = uniform_ST.to(device)
+    tokens_ST = torch.full((num_samples, max_tokens), eos, device=device)
+    logp_ST = torch.zeros(num_samples, max_tokens, device=device)
+    supports: list[Tensor] = []
+    alive_S = torch.ones(num_samples, dtype=torch.bool, device=device)
+    row_of_S = torch.tensor(prompt_of_S, device=device)
+    hidden_RD, prompt_R = prefix.last, torch.arange(len(prefix.last), device=device)
+    tree = _Tree(prefix, step or decoding_step(model, prefix, max_tokens))
+    for t in range(max_tokens):
+        logp_RV = next_token_logprobs(linear(head, hidden_RD), sampling)
+        rows_A = row_of_S[alive_S]  # of the samples that are still growing
+        logp_AV = logp_RV[rows_A]
+        token_A = choose(logp_AV, uniform_ST[alive_S, t], sampling)
+        tokens_ST[alive_S, t] = token_A
+        logp_ST[alive_S, t] = logp_AV.gather(1, token_A[:, None])[:, 0]
+        if sampling.truncated:
+            ids_RK = support(logp_RV)
+            supports.append(ids_RK.new_full((num_samples, ids_RK.shape[1]), -1))
+            supports[-1][alive_S] = ids_RK[rows_A]
+        alive_S[alive_S.clone()] = token_A != eos
+        if t + 1 == max_tokens or not alive_S.any():
+            break
+        branch_A = (rows_A * logp_RV.shape[1] + token_A)[token_A != eos]
+        branch_R, row_of_S[alive_S] = branch_A.unique(return_inverse=True)
+        parent_R = branch_R // logp_RV.shape[1]
+        prompt_R = prompt_R[parent_R]
+        hidden_RD = tree.step(branch_R % logp_RV.shape[1], parent_R, prompt_R)
+    return Samples(tokens_ST, logp_ST, supports, tree.tokens_read)
+
+
+class _Tree:
+    """The tokens of each prompt's samples behind that prompt, and what each row sees of them."""
+
+    def __init__(self, prefix: Prefix, step: Step) -> None:
+        self.read = step
+        self.prompts = torch.arange(len(prefix.mask), device=prefix.mask.device)  # those still read
+        self.mask_PL = prefix.mask
+        self.position_P = prefix.mask.sum(1)
+        self.sees_RC = torch.zeros(len(prefix.mask), 0, dtype=torch.bool, device=prefix.mask.device)
+        self.tokens_read = 0
+
+    def step(self, ids_R: Tensor, parent_R: Tensor, prompt_R: Tensor) -> Tensor:
+        """Read one token for each row, which continues row ``parent_R`` of the step before. [R, D]"""
+        prompts, place_R, counts = prompt_R.unique_consecutive(return_inverse=True, return_counts=True)
+        if len(prompts) < len(self.prompts):
+            kept = torch.searchsorted(self.prompts, prompts)
+            self.read.keep(kept)
+            self.prompts, self.mask_PL, self.position_P = prompts, self.mask_PL[kept], self.position_P[kept]
+        width, rows = int(counts.max()), len(ids_R)
+        slot_R = torch.arange(rows, device=ids_R.device) - (counts.cumsum(0) - counts)[place_R]
+        own_RQ = torch.nn.functional.one_hot(slot_R, width).bool()
+        self.sees_RC = torch.cat([self.sees_RC[parent_R], own_RQ], dim=1)
+        ids_PQ = ids_R.new_zeros(len(prompts), width)
+        ids_PQ[place_R, slot_R] = ids_R
+        sees_PQC = self.sees_RC.new_zeros(len(prompts), width, self.sees_RC.shape[1])
+        sees_PQC[place_R, slot_R] = self.sees_RC
+        allowed = torch.cat([self.mask_PL[:, None].expand(-1, width, -1), sees_PQC], dim=2)
+        hidden_PQD = self.read(ids_PQ, allowed, self.position_P)
+        self.position_P = self.position_P + 1
+        self.tokens_read += rows
+        return hidden_PQD[place_R, slot_R]
