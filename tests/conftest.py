@@ -1,6 +1,7 @@
 """Tiny models of several kinds, a toy world and a tiny SWIRL run on it."""
 
 import itertools
+import time
 from dataclasses import fields
 
 import pytest
@@ -34,6 +35,19 @@ THINGS = {"door": ("open", "shut"), "lamp": ("on", "off"), "safe": ("locked", "f
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def million_steps():
+    """CPU time of a Python loop of a million steps on this machine; what must be quick is bounded by multiples."""
+
+    def measure():
+        started = time.process_time()
+        for _ in range(1_000_000):
+            pass
+        return time.process_time() - started
+
+    return min(measure() for _ in range(5))
 
 
 def toy_transitions():
