@@ -10,7 +10,7 @@ from swirl_lightning.environments.physics.objects import read_objects, write_obj
 from swirl_lightning.environments.splits import SPLITS
 from swirl_lightning.types import InputError
 
-SLICE = Path(__file__).parents[3] / "shared/data/bytesized32-sp/test.jsonl"
+SLICE = Path(__file__).parents[4] / "shared/data/bytesized32-sp/test.jsonl"
 QUARTERS = (0.25, 0.25, 0.25, 0.25)
 
 

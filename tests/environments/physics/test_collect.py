@@ -8,8 +8,8 @@ from importlib.util import find_spec
 import pytest
 
 from swirl_lightning.codecs import encode_delta
-from swirl_lightning.environments import physics_collect
 from swirl_lightning.environments.physics import PhysicsDataModule
+from swirl_lightning.environments.physics import collect as physics_collect
 from swirl_lightning.environments.physics.collect import collect_physics, describe, draw_action
 from swirl_lightning.environments.splits import SPLITS
 from swirl_lightning.types import InputError

@@ -11,7 +11,7 @@ from swirl_lightning.environments.physics.objects import StateAccuracy
 from swirl_lightning.environments.splits import SPLITS
 from swirl_lightning.types import InputError, Prediction
 
-SLICE = Path(__file__).parents[3] / "shared/data/bytesized32-sp"
+SLICE = Path(__file__).parents[4] / "shared/data/bytesized32-sp"
 
 
 @pytest.fixture

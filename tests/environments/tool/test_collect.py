@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from swirl_lightning.environments import mcp_episode, mcp_server
 from swirl_lightning.environments.collection import check_episodes
 from swirl_lightning.environments.splits import SPLITS
-from swirl_lightning.environments.tool import ToolDataModule
+from swirl_lightning.environments.tool import ToolDataModule, mcp_episode, mcp_server
 from swirl_lightning.environments.tool.collect import collect_tool
 from swirl_lightning.environments.tool.mcp_server import Server
 from swirl_lightning.types import InputError

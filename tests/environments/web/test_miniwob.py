@@ -8,9 +8,9 @@ from itertools import pairwise
 import pytest
 
 from swirl_lightning.codecs import decode_delta, encode_delta
-from swirl_lightning.environments import miniwob, miniwob_collect
 from swirl_lightning.environments.splits import SPLITS
-from swirl_lightning.environments.web import WebDataModule
+from swirl_lightning.environments.web import WebDataModule, miniwob
+from swirl_lightning.environments.web import collect as miniwob_collect
 from swirl_lightning.environments.web.collect import collect_web, play
 from swirl_lightning.environments.web.miniwob import MiniWob
 from swirl_lightning.environments.web.miniwob_rules import RULES, chance
