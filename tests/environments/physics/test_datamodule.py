@@ -7,7 +7,7 @@ import pytest
 
 from swirl_lightning.environments.collection import write_collection
 from swirl_lightning.environments.physics import PhysicsDataModule
-from swirl_lightning.environments.physics.objects import StateAccuracy
+from swirl_lightning.environments.physics.metrics import StateAccuracy
 from swirl_lightning.environments.splits import SPLITS
 from swirl_lightning.types import InputError, Prediction
 
