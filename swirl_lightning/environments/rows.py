@@ -114,7 +114,8 @@ def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
         ) from error
     except (json.JSONDecodeError, RecursionError) as error:
         raise InputError(
-            f"{path}:{line}: found no valid JSON ({error}), expected one JSON object a line; mend it, or copy the file again"
+            f"{path}:{line}: found no valid JSON ({error}), expected one JSON object a line; mend it, or copy the file "
+            "again"
         ) from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{path}: the gzip data ends or breaks after line {line} ({error}); copy it again") from error
