@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from swirl_lightning.codecs.delta import changed_lines
-from swirl_lightning.metrics.mean import MeanScore
+from swirl_lightning.metrics.base import MeanScore
 
 
 class ExactMatch(MeanScore):
