@@ -1,8 +1,4 @@
-"""Names that a package imports when they are first asked for (PEP 562).
-
-A world's package has a data module, which needs the libraries of training, and a collector, which must not wait for
-them to load.
-"""
+"""Names that a package imports on first use (PEP 562): a world's collector must not wait for what its data needs."""
 
 from collections.abc import Callable, Collection
 from importlib import import_module

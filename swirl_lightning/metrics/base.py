@@ -15,6 +15,9 @@ class MeanScore(Metric):
     """Base of metrics whose value is a mean over all items seen, on all processes; NaN before the first.
 
     A subclass's ``update`` passes its scores to ``add``.
+
+    Args:
+        variant: tells metrics of one class apart that score different things.
     """
 
     is_differentiable = False
@@ -24,13 +27,13 @@ class MeanScore(Metric):
     total: Tensor
     count: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, variant: str = "") -> None:
         super().__init__()
         self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
         # MetricCollection treats metrics as one where their states have equal names and, after the first batch, equal
-        # values (both all wrong, say). A state that carries the class's name keeps them apart.
-        self.add_state(type(self).__name__, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        # values (both all wrong, say). A state that carries the metric's name keeps them apart.
+        self.add_state(type(self).__name__ + variant, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def add(self, scores: Tensor | list[float]) -> None:
         """Adds one score per item: [N]."""

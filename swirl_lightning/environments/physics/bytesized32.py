@@ -68,15 +68,12 @@ def _read_row(where: str, row: Any, step: Step) -> Row:
         states = {name: write_objects(row[name]["objects"]) for name in ("current_state", before, after)}
         episode = f"{game}-{row['state_id']}"
     except (KeyError, TypeError, AttributeError, ValueError) as error:
+        said = f"no {error}" if isinstance(error, KeyError) else error
         raise InputError(
-            f"{where}: found a row that is not of ByteSized32-State-Prediction ({_say(error)}), expected game, "
+            f"{where}: found a row that is not of ByteSized32-State-Prediction ({said}), expected game, "
             "state_id and current_state, action_state and tick_state with their objects; take the file as published"
         ) from error
     if not isinstance(action, str) or not action.strip():
         raise InputError(f"{where}: action_state.lastAction: found {action!r}, expected the action; fill it in")
     # Rows are no sequences: each is an episode of one step.
     return f"{game}\n{states['current_state']}", Transition(episode, 0, states[before], states[after], action)
-
-
-def _say(error: Exception) -> str:
-    return f"no {error}" if isinstance(error, KeyError) else str(error)

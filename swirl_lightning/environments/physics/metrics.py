@@ -20,7 +20,7 @@ class StateAccuracy(PredictionMetric):
     """
 
     def __init__(self, of: Literal["all", "dynamic", "static"] = "all") -> None:
-        super().__init__()
+        super().__init__(of)
         self.of = of
 
     def score(self, transition: Transition, prediction: Prediction) -> float | None:

@@ -155,8 +155,8 @@ def _drop_long(
     if max_chars is None:
         return parts
     fits = {s: [t for t in its if len(t.next_state) + len(t.action or "") <= max_chars] for s, its in parts.items()}
-    lengths = {split: (len(its) - len(fits[split]), len(its)) for split, its in parts.items()}
-    if left_out := ", ".join(f"{long} of {all_} in {split}" for split, (long, all_) in lengths.items() if long):
+    long = {split: len(its) - len(fits[split]) for split, its in parts.items()}
+    if left_out := ", ".join(f"{count} of {len(parts[split])} in {split}" for split, count in long.items() if count):
         rank_zero_warn(f"{folder}: rows of more than {max_chars} characters are left out: {left_out}")
     return fits
 

@@ -25,7 +25,7 @@ class OperationAccuracy(PredictionMetric):
     def __init__(
         self, part: Literal["name", "element", "arguments"], parse: Callable[[str], Operation] = parse_operation
     ) -> None:
-        super().__init__()
+        super().__init__(part)
         self.part = part
         self.parse = parse
 

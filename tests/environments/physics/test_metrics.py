@@ -1,6 +1,7 @@
 """Which worlds of objects are right, by the rules of the benchmark."""
 
 import pytest
+from torchmetrics import MetricCollection
 
 from swirl_lightning.environments.physics.metrics import StateAccuracy
 from swirl_lightning.environments.physics.objects import write_objects
@@ -76,3 +77,10 @@ def test_dynamic_and_static_transitions_are_counted_apart():
 def test_the_truth_must_be_made_of_facts():
     with pytest.raises(ValueError, match="episode 'e' step 0: expected facts of objects"):
         StateAccuracy().update([Transition("e", 0, "a", "b", "act")], [Prediction("act", "b")])
+
+
+def test_a_collection_keeps_what_is_counted_apart():
+    metrics = MetricCollection({of: StateAccuracy(of) for of in ("all", "dynamic")})
+    for row in (step(world(), world(on=True)), step(world(), world())):  # the first batch is all wrong in both
+        metrics.update([row], [Prediction("act", row.state)])
+    assert {of: score.item() for of, score in metrics.compute().items()} == {"all": 0.5, "dynamic": 0}

@@ -2,6 +2,8 @@
 
 import math
 
+from torchmetrics import MetricCollection
+
 from swirl_lightning.environments.web.metrics import OperationAccuracy
 from swirl_lightning.environments.web.operation import Operation
 from swirl_lightning.types import Prediction, Transition
@@ -36,3 +38,10 @@ def test_another_parser_serves_another_form():
     calls = ("get(1)", "get(2)")
     found = scores(calls, parse=lambda text: Operation(text[:3], "", text[3:]))
     assert found == {"name": 1, "element": 1, "arguments": 0}
+
+
+def test_a_collection_keeps_the_parts_apart():
+    metrics = MetricCollection({part: OperationAccuracy(part) for part in ("name", "element")})
+    for said in ("CLICK <a> Home", "CLICK <a> Search"):  # the first batch is all right in both
+        metrics.update([Transition("e", 0, "x", "y", "CLICK <a> Home")], [Prediction(said, None)])
+    assert {name: score.item() for name, score in metrics.compute().items()} == {"name": 1, "element": 0.5}
