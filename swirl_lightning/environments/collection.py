@@ -74,6 +74,14 @@ def read_collection(folder: Path) -> dict[Split, list[Transition]]:
     return {split: read_rows(folder / f"{split}.jsonl.gz", actions=split != "state_only") for split in SPLITS}
 
 
+def read_episodes(folder: Path) -> dict[Split, list[Transition]]:
+    """``read_collection`` of a world whose episodes are whole: each is checked by ``check_episodes``."""
+    parts = read_collection(folder)
+    for split, transitions in parts.items():
+        check_episodes(folder / f"{split}.jsonl.gz", transitions)
+    return parts
+
+
 def check_episodes(source: Path, transitions: Sequence[Transition]) -> None:
     """Check that each episode goes from step 0 to its end without a gap, each step from where the last one led.
 
@@ -122,11 +130,8 @@ def _sha256(path: Path) -> str:
     """Of the uncompressed bytes: they do not depend on the version of zlib."""
     if not path.is_file():
         raise InputError(f"{path}: no such file, but {RECORD} names it; restore the file or collect again")
-    digest = hashlib.sha256()
     try:
         with gzip.open(path) as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{path}: the gzip data is broken ({error}); restore the file or collect again") from error
-    return digest.hexdigest()

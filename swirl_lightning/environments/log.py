@@ -5,18 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from swirl_lightning.environments.base import TransitionDataModule
-from swirl_lightning.environments.rows import SUFFIXES, drop_actions, read_rows, require_actions, scan_rows
-from swirl_lightning.environments.splits import SPLITS, Fractions, Split, assign_splits
+from swirl_lightning.environments.files import FilesDataModule
+from swirl_lightning.environments.rows import SUFFIXES, read_rows, scan_rows, transitions_of
+from swirl_lightning.environments.splits import SPLITS, Fractions, Split, divide
 from swirl_lightning.types import InputError, Transition
 
 
-class LogDataModule(TransitionDataModule):
+class LogDataModule(FilesDataModule):
     """Transitions from JSONL, gzipped JSONL or Parquet with rows ``episode, step, state, next_state, action?``.
 
     A folder holds ``labelled``, ``state_only``, ``validation`` and ``test``, each with one of the suffixes ``.jsonl``,
-    ``.jsonl.gz`` and ``.parquet``. A single file is split by episode with the seed. The attribute ``splits`` records
-    the split of each episode.
+    ``.jsonl.gz`` and ``.parquet``. A single file is split by episode with the seed.
 
     Args:
         path: the folder or the file.
@@ -25,27 +24,22 @@ class LogDataModule(TransitionDataModule):
     """
 
     def __init__(self, path: Path, fractions: Fractions = (0.4, 0.4, 0.1, 0.1), **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.path = Path(path)
-        self.fractions = fractions
-        self.splits: dict[str, Split] = {}
-        self._parts: dict[Split, list[Transition]] = {}
+        super().__init__(path, fractions, **kwargs)
 
-    def load(self, split: Split) -> list[Transition]:
-        """Read the file of the split, or, once for all splits, the single file.
-
-        Raises:
-            InputError: something is missing or malformed, or an episode stands in two splits.
-        """
-        if not self._parts:
-            self._parts = self._read_folder() if self.path.is_dir() else self._read_file()
-        return self._parts[split]
+    def read(self) -> dict[Split, list[Transition]]:
+        """One file for each split, or the single file, divided. No episode stands in two splits."""
+        if self.path.is_dir():
+            return self._read_folder()
+        rows = ((row[1].episode, row) for row in scan_rows(self.path))
+        parts = divide(rows, self.fractions, self.seed, "episode")
+        return {split: transitions_of(self.path, part, actions=split != "state_only") for split, part in parts.items()}
 
     def _read_folder(self) -> dict[Split, list[Transition]]:
         parts = {split: read_rows(self._file_of(split), actions=split != "state_only") for split in SPLITS}
+        seen: dict[str, Split] = {}
         for split, transitions in parts.items():
             for episode in dict.fromkeys(t.episode for t in transitions):
-                if (other := self.splits.setdefault(episode, split)) != split:
+                if (other := seen.setdefault(episode, split)) != split:
                     raise InputError(
                         f"{self.path}: episode {episode!r} is in {other} and in {split}, expected one split for each "
                         "episode; rename it, or move all of it to one file"
@@ -60,14 +54,3 @@ class LogDataModule(TransitionDataModule):
                 f"of {split}{{{','.join(SUFFIXES)}}}; a data set has one file for each of {', '.join(SPLITS)}"
             )
         return found[0]
-
-    def _read_file(self) -> dict[Split, list[Transition]]:
-        rows = list(scan_rows(self.path))
-        self.splits = assign_splits({t.episode for _, t in rows}, self.fractions, self.seed, "episode")
-        parts = {split: [row for row in rows if self.splits[row[1].episode] == split] for split in SPLITS}
-        return {
-            split: drop_actions([t for _, t in part], self.path)
-            if split == "state_only"
-            else require_actions(self.path, part)
-            for split, part in parts.items()
-        }

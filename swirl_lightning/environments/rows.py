@@ -11,8 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
-
 from swirl_lightning.types import InputError, Transition
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
@@ -32,12 +30,13 @@ def read_rows(path: Path, *, actions: bool) -> list[Transition]:
     Raises:
         InputError: the file cannot be read, or a row is malformed. Nothing is skipped.
     """
-    rows = list(scan_rows(path))
-    return require_actions(path, rows) if actions else drop_actions([t for _, t in rows], path)
+    return transitions_of(path, list(scan_rows(path)), actions=actions)
 
 
-def require_actions(path: Path, rows: Iterable[Numbered]) -> list[Transition]:
-    """The transitions of the rows, each of which must have an action."""
+def transitions_of(path: Path, rows: Iterable[Numbered], *, actions: bool) -> list[Transition]:
+    """The transitions of some rows of a file, each of which must have an action, or from which all are left out."""
+    if not actions:
+        return drop_actions([transition for _, transition in rows], path)
     transitions = []
     for line, transition in rows:
         if transition.action is None:
@@ -52,6 +51,10 @@ def require_actions(path: Path, rows: Iterable[Numbered]) -> list[Transition]:
 def drop_actions(transitions: list[Transition], source: object) -> list[Transition]:
     """The transitions without their actions. Warns where there were any."""
     if dropped := sum(t.action is not None for t in transitions):
+        from lightning.pytorch.utilities.rank_zero import (
+            rank_zero_warn,  # here: a collector must start without Lightning
+        )
+
         rank_zero_warn(f"{source}: the state-only half has {dropped} actions; they are left out and never used")
         return [replace(t, action=None) for t in transitions]
     return transitions
@@ -64,7 +67,7 @@ def scan_rows(path: Path) -> Iterator[Numbered]:
     if not path.name.endswith(SUFFIXES):
         raise InputError(f"{path}: found the name {path.name!r}, expected one ending in {', '.join(SUFFIXES)}")
     seen: dict[tuple[str, int], int] = {}
-    for line, row in _parquet(path) if path.suffix == ".parquet" else _json_lines(path):
+    for line, row in _parquet(path) if path.suffix == ".parquet" else json_lines(path):
         transition = _check(f"{path}:{line}", row)
         key = (transition.episode, transition.step)
         if (first := seen.setdefault(key, line)) != line:
@@ -93,7 +96,12 @@ def write_split(folder: Path, name: str, transitions: list[Transition], with_act
     return {"transitions": len(lines), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """What each line of a file says in JSON, gzipped or not, with the number of the line, counted from 1.
+
+    Raises:
+        InputError: a line is no JSON or no UTF-8, or has a key twice.
+    """
     line = 0
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
@@ -102,10 +110,13 @@ def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path}:{line}: found the byte {error.object[error.start]:#04x} in column {error.start + 1}, "
-            "expected UTF-8; convert the file to UTF-8"
+            "expected UTF-8; convert the file to UTF-8, or copy it again"
         ) from error
     except (json.JSONDecodeError, RecursionError) as error:
-        raise InputError(f"{path}:{line}: found no valid JSON ({error}), expected one JSON object a line") from error
+        raise InputError(
+            f"{path}:{line}: found no valid JSON ({error}), expected one JSON object a line; mend it, or copy the file "
+            "again"
+        ) from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{path}: the gzip data ends or breaks after line {line} ({error}); copy it again") from error
 

@@ -55,6 +55,13 @@ def assign_splits(keys: Iterable[str], fractions: Fractions, seed: int, unit: st
     return dict(sorted(zip(order, names, strict=True)))
 
 
+def divide(items: Iterable[tuple[str, T]], fractions: Fractions, seed: int, unit: str) -> dict[Split, list[T]]:
+    """Items that come with their keys, each in the split that ``assign_splits`` gives its key, in the order given."""
+    keyed = list(items)
+    split_of = assign_splits((key for key, _ in keyed), fractions, seed, unit)
+    return {split: [item for key, item in keyed if split_of[key] == split] for split in SPLITS}
+
+
 def take_turns(items: Sequence[T], key: Callable[[T], str], seed: str) -> list[T]:
     """All items in a seeded random order in which the keys take turns, so that any first n cover them evenly.
 

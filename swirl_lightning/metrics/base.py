@@ -1,20 +1,73 @@
-"""What an environment adds to the metrics of every environment."""
+"""What metrics here are made of: the mean of one score per item, or of one per transition."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from swirl_lightning.metrics.mean import MeanScore
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
 from swirl_lightning.types import Prediction, Transition
+
+
+class MeanScore(Metric):
+    """Base of metrics whose value is a mean over all items seen, on all processes; NaN before the first.
+
+    A subclass's ``update`` passes its scores to ``add``.
+
+    Args:
+        variant: tells metrics of one class apart that score different things.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, variant: str = "") -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        # MetricCollection treats metrics as one where their states have equal names and, after the first batch, equal
+        # values (both all wrong, say). A state that carries the metric's name keeps them apart.
+        self.add_state(type(self).__name__ + variant, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+
+    def add(self, scores: Tensor | list[float]) -> None:
+        """Adds one score per item: [N]."""
+        scores_N = torch.as_tensor(scores, dtype=torch.float64)
+        self.total += scores_N.sum().to(self.total.device)
+        self.count += len(scores_N)
+
+    def compute(self) -> Tensor:
+        """The mean, as a float64 scalar."""
+        return self.total / self.count
+
+    def _apply(self, fn: Callable, exclude_state: Sequence[str] = ()) -> MeanScore:
+        # Lightning's "bf16-true" converts a whole module with its metrics, and a sum in bf16 soon stops growing.
+        super()._apply(fn, exclude_state=(*exclude_state, "total"))
+        self.total = self.total.to(self.device)
+        return self
 
 
 class PredictionMetric(MeanScore):
     """The mean of one score per transition, of what both roles said of it.
 
-    A data module names those of its environment in ``metrics``.
+    A subclass says what one transition scores. One that scores many at once overrides ``update`` instead. A data module
+    names the metrics of its environment in ``metrics``.
     """
 
-    @abstractmethod
     def update(self, transitions: Sequence[Transition], predictions: Sequence[Prediction]) -> None:
-        """Adds N labelled transitions with what was said of them; a next state that is None scores lowest."""
+        """Adds N labelled transitions with what was said of them.
+
+        Raises:
+            ValueError: the lists differ in length.
+        """
+        scores = [self.score(t, said) for t, said in zip(transitions, predictions, strict=True)]
+        self.add([score for score in scores if score is not None])
+
+    def score(self, transition: Transition, prediction: Prediction) -> float | None:
+        """The score of one transition; a next state that is None scores lowest. None leaves the transition out."""
+        raise NotImplementedError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from swirl_lightning.metrics.mean import MeanScore
+from swirl_lightning.metrics.base import MeanScore
 
 
 class MeanLogProb(MeanScore):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from swirl_lightning.metrics.base import PredictionMetric
 from swirl_lightning.types import Prediction, Transition
@@ -22,14 +21,9 @@ class RougeL(PredictionMetric):
     2,500 tokens, and a copied web page is such a text.
     """
 
-    def update(self, transitions: Sequence[Transition], predictions: Sequence[Prediction]) -> None:
-        """Adds N transitions with what was said of them.
-
-        Raises:
-            ValueError: the lists differ in length.
-        """
-        pairs = zip(transitions, predictions, strict=True)
-        self.add([0.0 if p.next_state is None else rouge_l(p.next_state, t.next_state) for t, p in pairs])
+    def score(self, transition: Transition, prediction: Prediction) -> float:
+        """ROUGE-L F1 of the predicted next state."""
+        return 0.0 if prediction.next_state is None else rouge_l(prediction.next_state, transition.next_state)
 
 
 def rouge_l(prediction: str, target: str) -> float:

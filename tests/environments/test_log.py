@@ -71,6 +71,15 @@ def test_a_folder_is_read_as_it_is(folder, episode):
         assert data.splits[split] == split
 
 
+def test_files_are_read_once(folder):
+    data = LogDataModule(folder)
+    first = data.load("test")
+    for path in folder.iterdir():
+        path.unlink()
+    assert data.load("test") is first
+    assert data.load("labelled")
+
+
 def test_a_folder_needs_each_split_once(folder, episode):
     (folder / "test.jsonl.gz").rename(folder / "tests.jsonl.gz")
     with pytest.raises(InputError, match=r"found no file for the split test, expected one of test\{\.jsonl,"):

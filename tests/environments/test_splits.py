@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from swirl_lightning.environments.splits import SPLITS, assign_splits, kind, take_turns
+from swirl_lightning.environments.splits import SPLITS, assign_splits, divide, kind, take_turns
 from swirl_lightning.types import InputError
 
 KEYS = [f"e{i:02d}" for i in range(50)]
@@ -20,6 +20,13 @@ def test_splits_follow_from_the_seed_and_not_from_the_order():
     splits = assign_splits(KEYS, FRACTIONS, 0, "game")
     assert splits == assign_splits(reversed(KEYS), FRACTIONS, 0, "game")
     assert splits != assign_splits(KEYS, FRACTIONS, 1, "game")
+
+
+def test_items_of_one_key_stay_together_and_in_their_order():
+    items = [(key, (turn, key)) for turn in range(3) for key in reversed(KEYS)]
+    split_of, parts = assign_splits(KEYS, FRACTIONS, 0, "game"), divide(iter(items), FRACTIONS, 0, "game")
+    assert list(parts) == list(SPLITS)
+    assert parts == {split: [item for key, item in items if split_of[key] == split] for split in SPLITS}
 
 
 @pytest.mark.parametrize("fractions", [(0.5, 0.5, 0.1, 0.1), (1.0, 0.0, 0.0, 0.0), (0.5, 0.5), (1.2, -0.4, 0.1, 0.1)])

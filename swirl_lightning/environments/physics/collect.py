@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import random
-import re
-import shutil
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, get_args
 
 from swirl_lightning.environments.collection import describe_run, write_collection
+from swirl_lightning.environments.physics.scienceworld import Engine, World
 from swirl_lightning.environments.splits import SPLITS, Split, take_turns
 from swirl_lightning.types import InputError, Transition
 
 Policy = Literal["gold", "random"]
-World = tuple[str, int]  # a task and its variation
 
 # What the random walker never does: ``focus`` on a wrong thing ends the task, ``reset`` undoes it, ``task`` recites it.
 LEFT_OUT = ("focus", "reset", "task")
-
-_ROOM = re.compile(r"This .*?is called the ([^.]+)\.")
 
 
 def collect_physics(
@@ -53,13 +47,11 @@ def collect_physics(
     Raises:
         InputError: Java or the package scienceworld is missing, or an argument is out of range.
     """
+    arguments = dict(locals())  # before any other name is given: they are recorded with the data
+    del arguments["out"]
     for name, value in {"steps": steps, **dict(zip(("train", "dev", "test"), variations, strict=True))}.items():
         if value < 1:
             raise InputError(f"swirl collect physics: {name}: found {value}, expected at least 1")
-    arguments = {
-        "tasks": tasks, "variations": list(variations), "steps": steps, "policy": policy,
-        "simplification": simplification, "seed": seed,
-    }  # fmt: skip
     policies: tuple[Policy, ...] = get_args(Policy) if policy == "both" else (policy,)
     parts: dict[Split, list[Transition]] = {split: [] for split in SPLITS}
     scores: dict[Split, dict[str, int]] = {split: {} for split in SPLITS}
@@ -76,61 +68,6 @@ def collect_physics(
         engine.close()
     record = describe_run("physics", out, arguments, ["scienceworld"]) | {"scores": scores}
     write_collection(out, parts, record)
-
-
-class Engine:
-    """ScienceWorld's simulator, a Java program that runs until ``close``.
-
-    The package's own ``step`` lists all valid actions each time, which takes ten times as long as the step; its
-    ``reset`` loads a second time.
-
-    Raises:
-        InputError: the package or Java is missing, or Java does not start.
-    """
-
-    def __init__(self) -> None:
-        try:
-            from py4j.protocol import Py4JError
-            from scienceworld import ScienceWorldEnv
-        except ImportError as error:
-            raise InputError(
-                "swirl collect physics: the package scienceworld is not installed; pip install "
-                "'swirl-lightning[physics]'"
-            ) from error
-        cure = "install Java 8 or newer (Debian's package default-jre-headless)"
-        if shutil.which("java") is None:
-            raise InputError(f"swirl collect physics: found no 'java' on the PATH, which ScienceWorld runs on; {cure}")
-        try:
-            self.wrapper = ScienceWorldEnv("")
-        except (OSError, ValueError, Py4JError) as error:
-            raise InputError(f"swirl collect physics: Java does not start ScienceWorld ({error}); {cure}") from error
-
-    def load(self, world: World, simplification: str, gold: bool = False) -> str:
-        """Begin a world anew; gives its first state."""
-        self.wrapper.load(*world, simplification, generateGoldPath=gold)
-        return self.step("look around")
-
-    def step(self, action: str) -> str:
-        """Gives the next state."""
-        observation = self.wrapper.server.step(action)
-        return describe(observation, self.wrapper.look(), self.wrapper.inventory())
-
-    def valid(self) -> list[str]:
-        """The actions that make sense here, by the engine's way that gives them all at once."""
-        return [its["action"] for its in self.wrapper.get_valid_action_object_combinations_with_templates()]
-
-    def score(self) -> int:
-        """Of 100; below 0 the task has failed."""
-        return round(100 * self.wrapper.server.getScore())
-
-    def is_over(self) -> bool:
-        """Whether the task is done or has failed."""
-        return self.wrapper.server.getCompleted() or self.score() < 0
-
-    def close(self) -> None:
-        """End the Java program and wait until it has: else the wrapper complains of a broken pipe."""
-        self.wrapper.close()
-        self.wrapper._gateway.java_process.wait(timeout=60)
 
 
 def play(
@@ -158,45 +95,6 @@ def draw_action(valid: list[str], rng: random.Random) -> str:
         kinds.setdefault(action.split()[0], []).append(action)
     names = [name for name in kinds if name not in LEFT_OUT]
     return rng.choice(kinds[rng.choice(names)])  # there always are some: one can look and wait everywhere
-
-
-def describe(observation: str, look: str, inventory: str) -> str:
-    """What the agent sees, as sorted distinct lines, so that the delta form edits it by facts.
-
-    ``room: kitchen``, ``here: a stove, which is turned off. On the stove is: nothing.``, ``door: A door to the outside
-    (that is open)``, ``carried: an orange``, and the answer to the last action in one line, ``said: The cupboard is now
-    open.``. Of two equal lines the second ends in `` (2)``.
-
-    Args:
-        observation: the engine's answer to the last action; one that only repeats the room or the inventory becomes
-            ``said: the room`` or ``said: the inventory``.
-        look: its description of the room.
-        inventory: its list of what is carried.
-    """
-    said = {_one_line(look): "the room", _one_line(inventory): "the inventory"}
-    lines = [f"said: {said.get(_one_line(observation), _one_line(observation))}", *_room(look)]
-    lines += [f"carried: {_one_line(line)}" for line in inventory.splitlines() if line.startswith("\t")]
-    seen = Counter[str]()
-    for n, line in enumerate(lines):
-        seen[line] += 1
-        if seen[line] > 1:
-            lines[n] = f"{line} ({seen[line]})"
-    return "\n".join(sorted(lines))
-
-
-def _room(look: str) -> Iterator[str]:
-    section = "here"
-    for line in look.splitlines():
-        if name := _ROOM.match(line):
-            yield f"room: {name[1]}"
-        elif line.startswith("\t"):
-            yield f"{section}: {_one_line(line)}"
-        elif line.startswith("You also see"):
-            section = "door"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _check_arguments(engine: Engine, tasks: list[str] | None, simplification: str) -> None:

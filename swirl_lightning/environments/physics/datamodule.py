@@ -7,21 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from swirl_lightning.codecs import Layout
-from swirl_lightning.environments.base import TransitionDataModule
-from swirl_lightning.environments.collection import check_episodes, read_collection
+from swirl_lightning.environments.collection import read_episodes
+from swirl_lightning.environments.files import FilesDataModule
 from swirl_lightning.environments.physics.bytesized32 import Step, is_bytesized32, read_bytesized32
-from swirl_lightning.environments.physics.objects import StateAccuracy
+from swirl_lightning.environments.physics.metrics import StateAccuracy
 from swirl_lightning.environments.splits import Fractions, Split
-from swirl_lightning.metrics import PredictionMetric
-from swirl_lightning.metrics.bertscore import BertScore
-from swirl_lightning.metrics.rouge import RougeL
+from swirl_lightning.metrics import BertScore, PredictionMetric, RougeL
 from swirl_lightning.types import InputError, Transition
 
 
-class PhysicsDataModule(TransitionDataModule):
+class PhysicsDataModule(FilesDataModule):
     """ScienceWorld or ByteSized32. Reading either needs neither Java nor an extra.
-
-    The attribute ``splits`` records the split of each episode.
 
     Args:
         path: the folder that ``swirl collect physics`` wrote; or ByteSized32-State-Prediction: its ``test.jsonl``, or a
@@ -44,25 +40,22 @@ class PhysicsDataModule(TransitionDataModule):
         encoder: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.path = Path(path)
+        super().__init__(path, fractions, **kwargs)
         self.transition = transition
-        self.fractions = fractions
         self.encoder = encoder
-        self.splits: dict[str, Split] = {}
-        self._parts: dict[Split, list[Transition]] = {}
 
-    def load(self, split: Split) -> list[Transition]:
-        """Read and check all splits, once.
-
-        Raises:
-            InputError: nothing known is at the path, a file is not what was collected, an episode has a gap, or a row
-                is malformed.
-        """
-        if not self._parts:
-            self._parts = self._read()
-            self.splits = {t.episode: name for name, transitions in self._parts.items() for t in transitions}
-        return self._parts[split]
+    def read(self) -> dict[Split, list[Transition]]:
+        """ByteSized32, where the path is that; else what was collected."""
+        if is_bytesized32(self.path):
+            parts = read_bytesized32(self.path, self.transition, self.fractions, self.seed)
+            # The benchmark's rows all have an action; the state-only half has none from here on.
+            return parts | {"state_only": [replace(t, action=None) for t in parts["state_only"]]}
+        if self.path.exists():
+            return read_episodes(self.path)
+        raise InputError(
+            f"{self.path}: no such folder, expected a collection or ByteSized32-State-Prediction; run "
+            f"'swirl collect physics --out {self.path}', or put test.jsonl of the benchmark there"
+        )
 
     def metrics(self) -> dict[str, PredictionMetric]:
         """ROUGE-L and BERTScore of the next state, as the paper; of ByteSized32, the share of right states too."""
@@ -74,18 +67,3 @@ class PhysicsDataModule(TransitionDataModule):
             metrics["fwm_dynamic_accuracy"] = StateAccuracy("dynamic")
             metrics["fwm_static_accuracy"] = StateAccuracy("static")
         return metrics
-
-    def _read(self) -> dict[Split, list[Transition]]:
-        if is_bytesized32(self.path):
-            parts = read_bytesized32(self.path, self.transition, self.fractions, self.seed)
-            # The benchmark's rows all have an action; the state-only half has none from here on.
-            return parts | {"state_only": [replace(t, action=None) for t in parts["state_only"]]}
-        if not self.path.exists():
-            raise InputError(
-                f"{self.path}: no such folder, expected a collection or ByteSized32-State-Prediction; run "
-                f"'swirl collect physics --out {self.path}', or put test.jsonl of the benchmark there"
-            )
-        parts = read_collection(self.path)
-        for name, transitions in parts.items():
-            check_episodes(self.path / f"{name}.jsonl.gz", transitions)
-        return parts

@@ -1,7 +1,7 @@
-"""Worlds of objects as text, one fact a line, and how many predicted worlds are right (arXiv 2406.06485).
+"""The grammar of worlds of objects: one fact a line.
 
-The objects are those of ByteSized32-State-Prediction: each has a name that ends in its ID, a type, properties and the
-names of what it contains. As sorted, distinct lines::
+The objects are those of ByteSized32-State-Prediction (arXiv 2406.06485): each has a name that ends in its ID, a type,
+properties and the names of what it contains. As sorted, distinct lines::
 
     battery (ID: 6) connects.anode = ["red wire (ID: 3)", "terminal2"]
     battery (ID: 6) is Battery
@@ -14,10 +14,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
-
-from swirl_lightning.metrics.base import PredictionMetric
-from swirl_lightning.types import Prediction, Transition
+from typing import Any
 
 Object = dict[str, Any]
 
@@ -61,47 +58,6 @@ def read_objects(text: str) -> dict[int, Object] | None:
     for it in objects.values():
         it["contains"].sort()
     return objects
-
-
-class StateAccuracy(PredictionMetric):
-    """Share of right next states, in [0, 1], as ByteSized32-State-Prediction counts them (arXiv 2406.06485, section 4).
-
-    A next state is right where every object of the true one is in it with all its properties, each equal, and with
-    the same things inside in any order. What a prediction has besides is no error, as in the benchmark's script.
-
-    Args:
-        of: ``dynamic`` counts only the transitions in which an object changes, ``static`` only the others.
-    """
-
-    def __init__(self, of: Literal["all", "dynamic", "static"] = "all") -> None:
-        super().__init__()
-        self.of = of
-
-    def update(self, transitions: Sequence[Transition], predictions: Sequence[Prediction]) -> None:
-        """Adds N labelled transitions with what was said of them; a next state that is None or unreadable scores 0.
-
-        Raises:
-            ValueError: a true state is not made of facts.
-        """
-        scores = []
-        for t, prediction in zip(transitions, predictions, strict=True):
-            before, after = read_objects(t.state), read_objects(t.next_state)
-            if before is None or after is None:
-                raise ValueError(f"episode {t.episode!r} step {t.step}: expected facts of objects")
-            is_static = _holds(before, after) and _holds(after, before)
-            if self.of in ("all", "static" if is_static else "dynamic"):
-                said = None if prediction.next_state is None else read_objects(prediction.next_state)
-                scores.append(float(said is not None and _holds(after, said)))
-        self.add(scores)
-
-
-def _holds(target: dict[int, Object], found: dict[int, Object]) -> bool:
-    return all(
-        uuid in found
-        and it["contains"] == found[uuid]["contains"]
-        and all(found[uuid]["properties"].get(key, ...) == value for key, value in it["properties"].items())
-        for uuid, it in target.items()
-    )
 
 
 def _facts(it: Object) -> Iterator[str]:

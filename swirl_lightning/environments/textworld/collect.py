@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from swirl_lightning.environments.collection import describe_run, write_collection
 from swirl_lightning.environments.splits import SPLITS, Fractions, Split, assign_splits
+from swirl_lightning.environments.textworld.room import describe
 from swirl_lightning.types import InputError, Transition
 
 if TYPE_CHECKING:
     from textworld.generator import Game
-    from textworld.generator.game import GameProgression
 
 RESET = 0.08  # chance of a reset before each step: an episode has about 12 steps
 
@@ -28,7 +28,6 @@ NAMES = {
     "f": ("apple", "bread", "cheese", "pie"),
     "o": ("book", "coin", "cup", "hat", "lamp", "rope"),
 }
-PORTABLE = ("f", "k", "o")
 IDLE = ("examine", "inventory", "look")  # commands that change nothing
 
 
@@ -71,6 +70,8 @@ def collect_textworld(
     Raises:
         InputError: TextWorld is not installed, or an argument is out of range.
     """
+    arguments = dict(locals())  # before any other name is given: they are recorded with the data
+    del arguments["out"]
     world = World(world_size, nb_objects, quest_length)
     for name, value in {"games": games, "steps": steps, **asdict(world)}.items():
         if value < 1:
@@ -80,7 +81,6 @@ def collect_textworld(
     for game in range(games):
         parts[split_of[_game_id(game)]] += play(game, steps, seed, world)
 
-    arguments = {"games": games, "steps": steps, "seed": seed, **asdict(world), "fractions": list(fractions)}
     record = describe_run("textworld", out, arguments, ["textworld", "numpy"]) | {
         "games": {split: [game for game, its in split_of.items() if its == split] for split in SPLITS},
         "held_out_seen_in_training": _share_seen(parts),
@@ -156,37 +156,3 @@ def _draw_names(game: Game, rng: random.Random) -> dict[str, str]:
         pool = [word + (str(n + 1) if n else "") for n in rounds for word in rng.sample(words, len(words))]
         names.update(zip(ids, pool, strict=False))
     return names
-
-
-def describe(progression: GameProgression, names: dict[str, str]) -> str:
-    """The player's room as sorted lines, one fact a line.
-
-    ``at attic``, ``table here``, ``safe locked``, ``coin in safe``, ``lamp on table``, ``hat on floor``,
-    ``apple carried``, ``keycard fits safe``.
-    """
-    facts = [(fact.name, fact.arguments) for fact in progression.state.facts]
-    room = next(args[1].name for name, args in facts if name == "at" and args[0].type == "P")
-    fixed = {args[0].name for name, args in facts if name == "at" and args[1].name == room}
-    fixed |= {args[1].name for name, args in facts if name == "link" and args[0].name == room}
-    lines, visible = [f"at {names[room]}"], set[str]()
-    for name, args in facts:
-        first = names.get(args[0].name)
-        if name == "at" and args[1].name == room and args[0].type == "s":
-            lines.append(f"{first} here")
-        elif name in ("open", "closed", "locked") and args[0].name in fixed:
-            lines.append(f"{first} {name}")
-        elif name in ("in", "on", "at") and args[0].type in PORTABLE:
-            place = args[1].name
-            if place == "I":
-                lines.append(f"{first} carried")
-            elif place == room:
-                lines.append(f"{first} on floor")
-            elif place in fixed:
-                lines.append(f"{first} {name} {names[place]}")
-            else:
-                continue
-            visible.add(args[0].name)
-    for name, args in facts:
-        if name == "match" and args[0].name in visible and args[1].name in fixed:
-            lines.append(f"{names[args[0].name]} fits {names[args[1].name]}")
-    return "\n".join(sorted(lines))

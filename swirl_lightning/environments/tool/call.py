@@ -1,14 +1,22 @@
-"""The text of a tool call, and how well the IDM recovers it."""
+"""The grammar of actions: a call of a tool, as text and back; and files of calls."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from swirl_lightning.metrics.base import PredictionMetric
-from swirl_lightning.types import Prediction, Transition
+from swirl_lightning.environments.rows import json_lines
+from swirl_lightning.types import InputError
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call that is made: the tool and its arguments."""
+
+    tool: str
+    arguments: dict[str, Any]
 
 
 def write_call(tool: str, arguments: Any) -> str:
@@ -34,46 +42,21 @@ def read_call(action: str) -> tuple[str, Any]:
         return tool, arguments
 
 
-class CallTool(PredictionMetric):
-    """Share of actions that call the true tool, in [0, 1]."""
+def read_calls(path: Path) -> list[Call]:
+    """Calls from JSONL, ``{"tool": "open_nodes", "arguments": {"names": ["Ada"]}}`` a line.
 
-    def update(self, transitions: Sequence[Transition], predictions: Sequence[Prediction]) -> None:
-        """Adds N transitions with what was said of them."""
-        self.add([float(said[0] == true[0]) for said, true in _calls(transitions, predictions)])
-
-
-class CallArguments(PredictionMetric):
-    """Mean F1 between the arguments of the predicted and of the true call, in [0, 1].
-
-    Names and values both count: a nested argument is taken apart into pairs of path and value, such as
-    ``("names", 0)`` and ``"Ada"``. 0 where the tool is wrong; 1 where the tool is right and neither call has arguments.
+    Raises:
+        InputError: the file is missing, empty, or a line is no call.
     """
-
-    def update(self, transitions: Sequence[Transition], predictions: Sequence[Prediction]) -> None:
-        """Adds N transitions with what was said of them."""
-        self.add([_argument_f1(said, true) for said, true in _calls(transitions, predictions)])
-
-
-def _calls(
-    transitions: Sequence[Transition], predictions: Sequence[Prediction]
-) -> Iterator[tuple[tuple[str, Any], tuple[str, Any]]]:
-    for t, p in zip(transitions, predictions, strict=True):
-        yield read_call(p.action), read_call(t.action or "")
-
-
-def _argument_f1(said: tuple[str, Any], true: tuple[str, Any]) -> float:
-    if said[0] != true[0]:
-        return 0.0
-    found, wanted = (Counter(_pairs(call[1])) for call in (said, true))
-    size = found.total() + wanted.total()
-    return 2 * (found & wanted).total() / size if size else 1.0
-
-
-def _pairs(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """The path and the JSON of each value that is no container; an empty container is a value, but for the whole."""
-    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    if isinstance(value, dict | list) and (value or not path):
-        for key, child in children:
-            yield from _pairs(child, (*path, key))
-    else:
-        yield path, json.dumps(value)
+    if not path.is_file():
+        raise InputError(f"--calls: {path}: no such file; check the path")
+    calls = []
+    for number, row in json_lines(path):
+        if not isinstance(row, dict) or set(row) - {"tool", "arguments"} or not isinstance(row.get("tool"), str):
+            raise InputError(f"{path}:{number}: found {row!r:.60}, expected an object with tool and arguments alone")
+        if not isinstance(row.get("arguments", {}), dict):
+            raise InputError(f"{path}:{number}: arguments: found {type(row['arguments']).__name__}, expected an object")
+        calls.append(Call(row["tool"], row.get("arguments", {})))
+    if not calls:
+        raise InputError(f"--calls: {path}: found no calls, expected one a line")
+    return calls

@@ -5,29 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
-
-from swirl_lightning.metrics.base import PredictionMetric
-from swirl_lightning.types import Prediction, Transition
 
 MAX_N = 4
-
-
-class CharBleu(PredictionMetric):
-    """Mean character BLEU-4 between predicted and true responses, in [0, 100].
-
-    The response alone is scored: what the next state says after the lines that it has in common with the state. It is
-    first flattened, see ``flatten``. A next state that is None scores 0.
-    """
-
-    def update(self, transitions: Sequence[Transition], predictions: Sequence[Prediction]) -> None:
-        """Adds N transitions with what was said of them.
-
-        Raises:
-            ValueError: the lists differ in length.
-        """
-        pairs = list(zip(transitions, predictions, strict=True))
-        self.add([0.0 if p.next_state is None else _score(t, p.next_state) for t, p in pairs])
 
 
 def char_bleu(prediction: str, target: str) -> float:
@@ -68,8 +47,3 @@ def response_of(state: str, next_state: str) -> str:
     while shared < min(len(lines), len(before)) and lines[shared] == before[shared]:
         shared += 1
     return "\n".join(lines[shared:])
-
-
-def _score(transition: Transition, next_state: str) -> float:
-    said, true = (flatten(response_of(transition.state, text)) for text in (next_state, transition.next_state))
-    return char_bleu(said, true)

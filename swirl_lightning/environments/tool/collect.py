@@ -10,11 +10,11 @@ from typing import Any
 
 from swirl_lightning.environments.collection import describe_run, write_collection
 from swirl_lightning.environments.splits import SPLITS, Fractions, Split, assign_splits
-from swirl_lightning.environments.tool.call import write_call
-from swirl_lightning.environments.tool.mcp_choice import Call, choose_tools, read_calls
-from swirl_lightning.environments.tool.mcp_episode import World, fresh_folder, play
-from swirl_lightning.environments.tool.mcp_server import FOLDER, Server, ServerLost
-from swirl_lightning.environments.tool.text import Detail, Tool, document
+from swirl_lightning.environments.tool.call import Call, read_calls, write_call
+from swirl_lightning.environments.tool.documentation import Detail, Tool, document
+from swirl_lightning.environments.tool.episode import CallSource, World, fresh_folder, play
+from swirl_lightning.environments.tool.permission import choose_tools
+from swirl_lightning.environments.tool.server import FOLDER, Server, ServerLost
 from swirl_lightning.types import InputError, Transition
 
 logger = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ def _plan(world: World, names: Sequence[str], left_out: str) -> Iterator[str]:
         yield left_out
     yield "calls, where they do not speak of earlier results:"
     for number, name in enumerate(names):
-        calls = world.calls(number)
+        calls = CallSource(world, number)
         while calls:
             call: Call = calls.next()
             calls.remember(call, "")

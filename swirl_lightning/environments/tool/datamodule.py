@@ -6,17 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from swirl_lightning.codecs import Layout
-from swirl_lightning.environments.base import TransitionDataModule
 from swirl_lightning.environments.collection import RECORD, read_collection
+from swirl_lightning.environments.files import FilesDataModule
 from swirl_lightning.environments.splits import Fractions, Split
-from swirl_lightning.environments.tool.call import CallArguments, CallTool
-from swirl_lightning.environments.tool.char_bleu import CharBleu
+from swirl_lightning.environments.tool.metrics import CallArguments, CallTool, CharBleu
 from swirl_lightning.environments.tool.mirrorapi import FOLDER, MirrorOptions, TestSplit, read_mirrorapi
 from swirl_lightning.metrics import PredictionMetric
 from swirl_lightning.types import InputError, Transition
 
 
-class ToolDataModule(TransitionDataModule):
+class ToolDataModule(FilesDataModule):
     """States are the documentation of tools and the results so far, actions are calls, next states add a result.
 
     The path is a folder in one of two forms. With ``collection.json`` it is what ``swirl collect tool`` wrote. With
@@ -48,33 +47,21 @@ class ToolDataModule(TransitionDataModule):
         fractions: Fractions = (0.45, 0.45, 0.05, 0.05),
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.path = Path(path)
-        chosen = None if test_splits is None else tuple(test_splits)
-        self.options = MirrorOptions(train_file, chosen, divide_test, max_chars, fractions)
-        self._parts: dict[Split, list[Transition]] = {}
+        super().__init__(path, fractions, **kwargs)
+        self.options = MirrorOptions(train_file, test_splits, divide_test, max_chars)
 
-    def load(self, split: Split) -> list[Transition]:
-        """Read the folder, once for all splits.
-
-        Raises:
-            InputError: the folder has neither form, or a file is missing or malformed.
-        """
-        if not self._parts:
-            self._parts = self._read()
-        return self._parts[split]
-
-    def metrics(self) -> dict[str, PredictionMetric]:
-        """MirrorAPI's character BLEU of the response; the IDM's tool and arguments."""
-        return {"fwm_char_bleu": CharBleu(), "idm_tool": CallTool(), "idm_arguments": CallArguments()}
-
-    def _read(self) -> dict[Split, list[Transition]]:
+    def read(self) -> dict[Split, list[Transition]]:
+        """What was collected, or MirrorAPI-Bench; the folder says which."""
         if (self.path / RECORD).is_file():
             return read_collection(self.path)
         if (self.path / FOLDER).is_dir():
-            return read_mirrorapi(self.path, self.options, self.seed)
+            return read_mirrorapi(self.path, self.options, self.fractions, self.seed)
         found = "no such folder" if not self.path.is_dir() else f"found neither {RECORD} nor {FOLDER}/"
         raise InputError(
             f"{self.path}: {found}, expected a folder that 'swirl collect tool' wrote, or MirrorAPI-Bench as published "
             f"with {FOLDER}/id_high.json and so on; check data.path"
         )
+
+    def metrics(self) -> dict[str, PredictionMetric]:
+        """MirrorAPI's character BLEU of the response; the IDM's tool and arguments."""
+        return {"fwm_char_bleu": CharBleu(), "idm_tool": CallTool(), "idm_arguments": CallArguments()}

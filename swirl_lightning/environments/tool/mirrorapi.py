@@ -19,9 +19,9 @@ from typing import Any, Literal, get_args
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
-from swirl_lightning.environments.splits import SPLITS, Fractions, Split, assign_splits
+from swirl_lightning.environments.splits import SPLITS, Fractions, Split, divide
 from swirl_lightning.environments.tool.call import write_call
-from swirl_lightning.environments.tool.text import pretty, result_block
+from swirl_lightning.environments.tool.result import pretty, result_block
 from swirl_lightning.types import InputError, Transition
 
 FOLDER = "test_sft"
@@ -37,16 +37,17 @@ Keyed = tuple[str, Transition]
 
 @dataclass(frozen=True)
 class MirrorOptions:
-    """Which files are read and how they are divided; see ``ToolDataModule``."""
+    """Which files and rows are read; ``ToolDataModule`` says more."""
 
-    train_file: str = "train_sft.json"
-    test_splits: tuple[str, ...] | None = None
-    divide_test: bool = False
-    max_chars: int | None = None
-    fractions: Fractions = (0.45, 0.45, 0.05, 0.05)
+    train_file: str
+    test_splits: Sequence[TestSplit] | None
+    divide_test: bool
+    max_chars: int | None
 
 
-def read_mirrorapi(folder: Path, options: MirrorOptions, seed: int = 0) -> dict[Split, list[Transition]]:
+def read_mirrorapi(
+    folder: Path, options: MirrorOptions, fractions: Fractions, seed: int
+) -> dict[Split, list[Transition]]:
     """The four splits: test from the test files, the others from the training file, divided by API.
 
     Raises:
@@ -55,7 +56,7 @@ def read_mirrorapi(folder: Path, options: MirrorOptions, seed: int = 0) -> dict[
     test = _read_test(folder, options.test_splits)
     train = folder / options.train_file
     if train.is_file():
-        parts = _divide(_read_file(train), options.fractions, seed)
+        parts = divide(_read_file(train), fractions, seed, "API")
         parts["validation"] += parts["test"]
         parts["test"] = [t for _, t in test]
     elif options.divide_test:
@@ -63,7 +64,7 @@ def read_mirrorapi(folder: Path, options: MirrorOptions, seed: int = 0) -> dict[
             f"{folder}: divide_test: the {len(test)} test rows are divided by API into {', '.join(SPLITS)}: a trial, "
             "whose scores compare with no one's"
         )
-        parts = _divide(test, options.fractions, seed)
+        parts = divide(test, fractions, seed, "API")
     else:
         rank_zero_warn(
             f"{folder}: found no {options.train_file}, so there is a test split alone: labelled, state_only and "
@@ -148,19 +149,14 @@ def _read_file(path: Path) -> list[Keyed]:
     return [keyed for keyed in found if keyed is not None]
 
 
-def _divide(rows: list[Keyed], fractions: Fractions, seed: int) -> dict[Split, list[Transition]]:
-    split_of = assign_splits({api for api, _ in rows}, fractions, seed, "API")
-    return {split: [t for api, t in rows if split_of[api] == split] for split in SPLITS}
-
-
 def _drop_long(
     folder: Path, parts: dict[Split, list[Transition]], max_chars: int | None
 ) -> dict[Split, list[Transition]]:
     if max_chars is None:
         return parts
     fits = {s: [t for t in its if len(t.next_state) + len(t.action or "") <= max_chars] for s, its in parts.items()}
-    lengths = {split: (len(its) - len(fits[split]), len(its)) for split, its in parts.items()}
-    if left_out := ", ".join(f"{long} of {all_} in {split}" for split, (long, all_) in lengths.items() if long):
+    long = {split: len(its) - len(fits[split]) for split, its in parts.items()}
+    if left_out := ", ".join(f"{count} of {len(parts[split])} in {split}" for split, count in long.items() if count):
         rank_zero_warn(f"{folder}: rows of more than {max_chars} characters are left out: {left_out}")
     return fits
 

@@ -12,9 +12,9 @@ from typing import Literal
 from swirl_lightning.environments.collection import describe_run, write_collection
 from swirl_lightning.environments.splits import SPLITS, Fractions, Split, assign_splits
 from swirl_lightning.environments.web.miniwob import MiniWob, View, first_line
-from swirl_lightning.environments.web.miniwob_rules import RULES, chance
 from swirl_lightning.environments.web.operation import Operation
-from swirl_lightning.environments.web.pages import describe, prune
+from swirl_lightning.environments.web.page import describe, prune
+from swirl_lightning.environments.web.policy import RULES, chance
 from swirl_lightning.types import InputError, Transition
 
 logger = logging.getLogger(__name__)
@@ -37,24 +37,26 @@ def collect_web(
 
     A state is the task's utterance, its result once there is one, then the page, one element a line; what is hidden is
     there too and says so, so that what opens can be foretold. An action is an operation on an element, as
-    ``metrics.operation`` writes it. Actions that change nothing are left out. The same arguments, package and browser
+    ``operation`` writes it. Actions that change nothing are left out. The same arguments, package and browser
     give the same data. A browser that crashes costs its episode.
 
     Args:
         out: the folder to write; it is made where it does not exist.
-        tasks: names of tasks. All that the package has can be walked at random, those of ``miniwob_rules.RULES`` also
+        tasks: names of tasks. All that the package has can be walked at random, those of ``policy.RULES`` also
             by rule.
         episodes: episodes of each task, each with a task of its own drawn by the seed.
         steps: most actions in an episode; it ends with the task, too.
         policy: who acts: ``rules`` solve the task, ``random`` acts on any element, ``mixed`` takes a random action in
             a quarter of the steps.
-        budget: most tokens of a page, as ``pages.count_tokens`` counts; ``pages.prune`` says what leaves.
+        budget: most tokens of a page, as ``page.count_tokens`` counts; ``page.prune`` says what leaves.
         seed: what everything random follows from.
         fractions: share of the episodes in labelled, state_only, validation and test.
 
     Raises:
         InputError: a package or a program is missing, an argument is out of range, or no episode could be played.
     """
+    arguments = dict(locals())  # before any other name is given: they are recorded with the data
+    del arguments["out"]
     for name, value in {"episodes": episodes, "steps": steps, "budget": budget, "tasks": len(tasks)}.items():
         if value < 1:
             raise InputError(f"swirl collect web: {name}: found {value}, expected at least 1")
@@ -83,10 +85,6 @@ def collect_web(
         version = browser.version
     if results["lost"] == len(names):
         raise InputError(f"swirl collect web: all {len(names)} episodes were lost; the log above says why")
-    arguments = {
-        "tasks": list(tasks), "episodes": episodes, "steps": steps, "policy": policy, "budget": budget, "seed": seed,
-        "fractions": list(fractions),
-    }  # fmt: skip
     record = describe_run("web", out, arguments, ("miniwob", "selenium"))
     record["versions"]["chromium"] = version
     write_collection(out, parts, record | {"episodes": {"all": len(names), **results}})
@@ -97,14 +95,8 @@ def play(
 ) -> Iterator[Transition]:
     """The transitions of one episode; they depend on the arguments alone.
 
-    Args:
-        browser: an open one.
-        task: its name.
-        episode: its name; with the seed, it seeds the task and all draws.
-        steps: most actions.
-        share: of the actions that are left to chance, in [0, 1].
-        budget: most tokens of a page.
-        seed: of the collection.
+    Those are as in ``collect_web``. The episode's name and the seed decide the task and all draws; ``share`` of the
+    actions, in [0, 1], are left to chance.
     """
     rng = random.Random(f"{seed}/{episode}")
     where = f"swirl collect web: {episode}"

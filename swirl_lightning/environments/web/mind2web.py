@@ -16,9 +16,9 @@ from typing import Any, Literal, get_args
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from swirl_lightning.environments.splits import SPLITS, Fractions, Split, assign_splits
+from swirl_lightning.environments.web.html_parser import parse_page
 from swirl_lightning.environments.web.operation import Operation
-from swirl_lightning.environments.web.pages import Node, Page, describe, find, prune, render
-from swirl_lightning.environments.web.pages_html import parse_page
+from swirl_lightning.environments.web.page import Node, Page, describe, find, prune, render
 from swirl_lightning.types import InputError, Transition
 
 TestSplit = Literal["test_task", "test_website", "test_domain"]
@@ -38,15 +38,8 @@ def read_mind2web(
     x is the ``cleaned_html`` of action t, y that of action t + 1, z what action t does: ``TYPE <input id=q> = shoes``.
     The last action of a task has no y. Of the elements that count as right, z names the annotated one if the page has
     it, else the first that it has. A row whose page has none is left out where actions are needed. Says how often
-    pages were pruned, and the acted element with them.
-
-    Args:
-        folder: the one with ``data`` in it, or ``data`` itself.
-        test: which test split.
-        budget: most tokens of a page, as ``pages.count_tokens`` counts; ``pages.prune`` says what leaves.
-        fractions: of the training tasks, the share in labelled, state_only and validation; validation takes the last
-            share too.
-        seed: of that division.
+    pages were pruned, and the acted element with them. The arguments are those of ``WebDataModule``; the folder may be
+    ``data`` itself.
 
     Raises:
         InputError: a folder is missing, a file is cut short or not as published, or a page cannot be brought under the

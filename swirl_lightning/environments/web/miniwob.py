@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from swirl_lightning.environments.web.pages import Node, Page, render
-from swirl_lightning.environments.web.pages_html import parse_page
+from swirl_lightning.environments.web.html_parser import parse_page
+from swirl_lightning.environments.web.page import Node, Page, render
 from swirl_lightning.types import InputError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from swirl_lightning.environments.physics.objects import read_objects, write_obj
 from swirl_lightning.environments.splits import SPLITS
 from swirl_lightning.types import InputError
 
-SLICE = Path(__file__).parents[3] / "shared/data/bytesized32-sp/test.jsonl"
+SLICE = Path(__file__).parents[4] / "shared/data/bytesized32-sp/test.jsonl"
 QUARTERS = (0.25, 0.25, 0.25, 0.25)
 
 
@@ -97,11 +97,21 @@ def test_a_row_that_is_not_as_published_is_named(folder, change, message):
         read_bytesized32(folder, "full", QUARTERS, 0)
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:-40], lambda data: data[:-40] + b"\xff", lambda data: b"[1]"])
-def test_a_truncated_or_foreign_file_is_named_with_its_line(folder, damage):
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda data: data[:-40], ":8: found no valid JSON .* copy the file again"),
+        (
+            lambda data: data[:-40] + b"\xff",
+            ":8: found the byte 0xff in column [0-9]+, expected UTF-8; .* copy it again",
+        ),
+        (lambda data: b"[1]", ":1: found a row that is not of ByteSized32.* take the file as published"),
+    ],
+)
+def test_a_truncated_or_foreign_file_is_named_with_its_line(folder, damage, message):
     path = folder / "test.jsonl"
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(InputError, match=r"test.jsonl:[18]: found .*as published|test.jsonl:8: found no valid JSON"):
+    with pytest.raises(InputError, match=f"test.jsonl{message}"):
         read_bytesized32(folder, "full", QUARTERS, 0)
 
 

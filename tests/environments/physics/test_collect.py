@@ -8,54 +8,14 @@ from importlib.util import find_spec
 import pytest
 
 from swirl_lightning.codecs import encode_delta
-from swirl_lightning.environments import physics_collect
 from swirl_lightning.environments.physics import PhysicsDataModule
-from swirl_lightning.environments.physics.collect import collect_physics, describe, draw_action
+from swirl_lightning.environments.physics import collect as physics_collect
+from swirl_lightning.environments.physics.collect import LEFT_OUT, Engine, collect_physics, draw_action
 from swirl_lightning.environments.splits import SPLITS
 from swirl_lightning.types import InputError
 
-LOOK = """This room is called the kitchen. In it, you see: 
-\tthe agent
-\ta chair. On the chair is: nothing.
-\ta fridge. The fridge door is closed. 
-\ta drawer
-\ta drawer
-You also see:
-\tA door to the hallway (that is open)
-"""  # noqa: W291
 SECTIONS = {"room", "here", "door", "carried", "said"}
 TASKS = ["lifespan-longest-lived", "power-component"]
-INVENTORY = "In your inventory, you see:\n\tan orange\n"
-
-
-def test_a_state_is_what_the_agent_sees_as_sorted_distinct_facts():
-    assert describe("The cupboard  is\nnow open.", LOOK, INVENTORY).split("\n") == [
-        "carried: an orange",
-        "door: A door to the hallway (that is open)",
-        "here: a chair. On the chair is: nothing.",
-        "here: a drawer",
-        "here: a drawer (2)",
-        "here: a fridge. The fridge door is closed.",
-        "here: the agent",
-        "room: kitchen",
-        "said: The cupboard is now open.",
-    ]
-
-
-@pytest.mark.parametrize(("observation", "said"), [(LOOK.rstrip(), "the room"), (INVENTORY, "the inventory")])
-def test_what_is_seen_anyway_is_not_said_twice(observation, said):
-    assert describe(observation, LOOK, INVENTORY).endswith(f"said: {said}")
-
-
-def test_a_room_outside_has_a_name_too():
-    look = "This outside location is called the outside. Here you see: \n\tthe agent\n"
-    assert describe("Hm.", look, "Your inventory is empty.\n") == "here: the agent\nroom: outside\nsaid: Hm."
-
-
-def test_one_thing_that_moves_is_one_edit():
-    before = describe("Done.", LOOK, INVENTORY)
-    after = describe("Done.", LOOK.replace("\tthe agent\n", ""), INVENTORY + "\tthe agent\n")
-    assert encode_delta(before, after) == "- here: the agent\n+ carried: the agent"
 
 
 def test_the_random_policy_draws_kinds_evenly_and_leaves_out_what_ends_or_undoes():
@@ -109,7 +69,7 @@ def test_java_that_does_not_start_is_said(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def engine():
-    engine = physics_collect.Engine()
+    engine = Engine()
     yield engine
     engine.close()
 
@@ -173,7 +133,7 @@ class TestEngine:
                 assert state.count("room: ") == 1
             assert "@" not in encode_delta(t.state, t.next_state)
         assert {"go", "look"} <= {t.action.split()[0] for t in data.labelled}
-        assert not {t.action.split()[0] for t in data.labelled if "random" in t.episode} & set(physics_collect.LEFT_OUT)
+        assert not {t.action.split()[0] for t in data.labelled if "random" in t.episode} & set(LEFT_OUT)
 
     def test_valid_actions_are_those_of_the_package(self, engine):
         engine.load((TASKS[0], 1), "easy")

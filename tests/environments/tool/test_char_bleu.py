@@ -1,14 +1,10 @@
 """MirrorAPI's character BLEU: the number that NLTK gives, on the response alone."""
 
-import json
-
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swirl_lightning.environments.tool.char_bleu import CharBleu, char_bleu, flatten, response_of
-from swirl_lightning.types import Prediction, Transition
+from swirl_lightning.environments.tool.char_bleu import char_bleu, flatten, response_of
 
 TEXTS = st.text(alphabet="abcde \n", max_size=30)
 
@@ -57,31 +53,3 @@ def test_the_response_is_what_follows_the_state():
     assert response_of("a\nb", "a\nb\nc\nd") == "c\nd"
     assert response_of("a\nb", "a\nb") == ""
     assert response_of("a\nb", "a\nx\nc") == "x\nc"
-
-
-def transition(response):
-    return Transition("e", 0, "doc " * 100, "doc " * 100 + "\n" + response, "call {}")
-
-
-def test_the_documentation_is_not_scored():
-    true = json.dumps({"error": "", "response": "abcdef"})
-    t = transition(true)
-    metric = CharBleu()
-    metric.update([t], [Prediction("", t.next_state)])
-    assert metric.compute().item() == pytest.approx(100)
-    copied = CharBleu()
-    copied.update([t, t], [Prediction("", t.state), Prediction("", None)])
-    assert copied.compute().item() == 0
-    pretty = CharBleu()
-    pretty.update([t], [Prediction("", t.state + "\n" + json.dumps(json.loads(true), indent=1))])
-    assert pretty.compute().item() == pytest.approx(100)
-
-
-def test_the_mean_is_over_transitions():
-    t = transition("abcd")
-    metric = CharBleu()
-    metric.update([t], [Prediction("", t.next_state)])
-    metric.update([t, t, t], [Prediction("", None)] * 3)
-    assert metric.compute() == torch.tensor(25.0, dtype=torch.float64)
-    with pytest.raises(ValueError, match="shorter"):
-        metric.update([t, t], [Prediction("", None)])

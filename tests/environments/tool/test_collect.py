@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from swirl_lightning.environments import mcp_episode, mcp_server
 from swirl_lightning.environments.collection import check_episodes
 from swirl_lightning.environments.splits import SPLITS
-from swirl_lightning.environments.tool import ToolDataModule
+from swirl_lightning.environments.tool import ToolDataModule, episode
+from swirl_lightning.environments.tool import server as server_module
 from swirl_lightning.environments.tool.collect import collect_tool
-from swirl_lightning.environments.tool.mcp_server import Server
+from swirl_lightning.environments.tool.server import Server
 from swirl_lightning.types import InputError
 
 pytest.importorskip("mcp.client", reason="the extra tool is not installed")
 
-FAKE = f"{sys.executable} {Path(__file__).parent / 'mcp_fake_server.py'}"
+FAKE = f"{sys.executable} {Path(__file__).parent / 'fake_server.py'}"
 EQUAL = (0.25, 0.25, 0.25, 0.25)
 PUT, GET = ("put", {"name": "a", "value": 2}), ("get", {"name": "a"})
 
@@ -97,7 +97,7 @@ def test_hang_crash_and_rubbish_cost_one_row_each(collect, log, caplog):
 
 
 def test_a_server_that_never_answers_ends_the_run(collect, monkeypatch):
-    monkeypatch.setattr(mcp_episode, "GIVE_UP", 2)
+    monkeypatch.setattr(episode, "GIVE_UP", 2)
     with pytest.raises(InputError, match=r"no answer 2 times in a row, the last time: e0001: rubbish \{\}.*--timeout"):
         collect(*[("rubbish", {})] * 4, steps=1, timeout=0.3)
 
@@ -183,7 +183,7 @@ def test_other_content_is_named(collect):
     ],
 )
 def test_a_server_that_does_not_start(collect, monkeypatch, server, message):
-    monkeypatch.setattr(mcp_server, "START_SECONDS", 6.0)
+    monkeypatch.setattr(server_module, "START_SECONDS", 6.0)
     with pytest.raises(InputError, match=message):
         collect(episodes=4, server=server)
 
@@ -193,7 +193,7 @@ def test_a_server_that_does_not_start(collect, monkeypatch, server, message):
     [
         ("{", ":1: found no valid JSON"),
         ("\n", ":1: found no valid JSON"),
-        ('{"tool": "put"}\n[]', r":2: found b'\[\]', expected an object with tool and arguments"),
+        ('{"tool": "put"}\n[]', r":2: found \[\], expected an object with tool and arguments"),
         ('{"tool": "put", "arguments": 3}', ":1: arguments: found int, expected an object"),
         ("", "found no calls"),
         (None, "no such file"),

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from swirl_lightning.environments import mind2web
+from swirl_lightning.environments.web import mind2web
 from swirl_lightning.environments.web.mind2web import read_mind2web, scan_tasks
 from swirl_lightning.types import InputError
 

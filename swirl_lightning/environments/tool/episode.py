@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from swirl_lightning.environments.tool.call import write_call
-from swirl_lightning.environments.tool.mcp_calls import CallDrawer
-from swirl_lightning.environments.tool.mcp_choice import Call
-from swirl_lightning.environments.tool.mcp_server import FOLDER, Server, reason
-from swirl_lightning.environments.tool.text import Detail, Tool, document, result_block
+from swirl_lightning.environments.tool.call import Call, write_call
+from swirl_lightning.environments.tool.call_drawer import CallDrawer
+from swirl_lightning.environments.tool.documentation import Detail, Tool, document
+from swirl_lightning.environments.tool.result import result_block
+from swirl_lightning.environments.tool.server import FOLDER, Server, reason
 from swirl_lightning.types import InputError, Transition
 
 GIVE_UP = 10  # calls in a row without an answer
@@ -28,19 +28,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class World:
-    """What episodes have in common, and what was lost in them.
+    """What episodes have in common, as in ``collect_tool``, and what was lost in them.
 
     Args:
-        server: where the tools are.
-        tools: those that are called.
-        steps: calls in an episode.
-        seed: what drawn calls follow from.
+        tools: those that may be called.
         script: all calls, where they are not drawn.
-        values: what arguments may hold, by name.
-        files: what the folder of an episode holds at its start.
-        docs: what a state says of a tool.
-        max_chars: longest state.
         lost: a line for each row that was lost.
+        silent: how often the server has not answered since it last did.
     """
 
     server: Server
@@ -55,20 +49,15 @@ class World:
     lost: list[str] = field(default_factory=list)
     silent: int = 0
 
-    def calls(self, number: int) -> CallSource:
-        """The calls of an episode."""
-        first = number * self.steps
-        script = None if self.script is None else self.script[first : first + self.steps]
-        return CallSource(self, random.Random(f"{self.seed}/{number}"), script)
-
 
 class CallSource:
-    """The calls of one episode, from a script or drawn from the tools' schemas."""
+    """The calls of one episode, by its number, from a script or drawn from the tools' schemas."""
 
-    def __init__(self, world: World, rng: random.Random, script: Sequence[Call] | None) -> None:
+    def __init__(self, world: World, number: int) -> None:
         self._world = world
-        self._rng = rng
-        self._script = script
+        self._rng = random.Random(f"{world.seed}/{number}")
+        first = number * world.steps
+        self._script = None if world.script is None else world.script[first : first + world.steps]
         self._made = 0
         self._writing = {tool.name for tool in world.tools if not tool.read_only}
         self.start()
@@ -106,7 +95,7 @@ async def play(world: World, number: int, name: str) -> list[Transition]:
         InputError: the server answers no call at all any more.
     """
     transitions: list[Transition] = []
-    calls = world.calls(number)
+    calls = CallSource(world, number)
     part = 0
     while calls:
         title = f"{name}.{part}" if part else name

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from swirl_lightning.codecs.delta import changed_lines
-from swirl_lightning.metrics.mean import MeanScore
+from swirl_lightning.metrics.base import MeanScore
 
 
 class ExactMatch(MeanScore):
@@ -21,8 +22,7 @@ class ExactMatch(MeanScore):
         Raises:
             ValueError: the lists differ in length.
         """
-        _check_lengths(predictions=predictions, targets=targets)
-        pairs = zip(predictions, targets, strict=True)
+        pairs = _rows(predictions=predictions, targets=targets)
         self.add([float(p is not None and p.strip() == t.strip()) for p, t in pairs])
 
 
@@ -39,9 +39,8 @@ class TokenF1(MeanScore):
         Raises:
             ValueError: the lists differ in length.
         """
-        _check_lengths(predictions=predictions, targets=targets)
-        pairs = zip(predictions, targets, strict=True)
-        self.add([0.0 if p is None else _f1(Counter(p.split()), Counter(t.split())) for p, t in pairs])
+        pairs = _rows(predictions=predictions, targets=targets)
+        self.add([0.0 if p is None else bag_f1(Counter(p.split()), Counter(t.split())) for p, t in pairs])
 
 
 class DeltaF1(MeanScore):
@@ -58,9 +57,8 @@ class DeltaF1(MeanScore):
         Raises:
             ValueError: the lists differ in length.
         """
-        _check_lengths(states=states, predictions=predictions, targets=targets)
-        rows = zip(states, predictions, targets, strict=True)
-        self.add([0.0 if p is None else _f1(_changes(x, p), _changes(x, y)) for x, p, y in rows])
+        rows = _rows(states=states, predictions=predictions, targets=targets)
+        self.add([0.0 if p is None else bag_f1(_changes(x, p), _changes(x, y)) for x, p, y in rows])
 
 
 def _changes(x: str, y: str) -> Counter[tuple[str, str]]:
@@ -69,12 +67,14 @@ def _changes(x: str, y: str) -> Counter[tuple[str, str]]:
     return Counter(signed | {("+", line): count for line, count in added.items()})
 
 
-def _f1(predicted: Counter[Any], target: Counter[Any]) -> float:
+def bag_f1(predicted: Counter[Any], target: Counter[Any]) -> float:
+    """F1 between two bags, in [0, 1]; 1 where both are empty."""
     size = predicted.total() + target.total()
     return 2 * (predicted & target).total() / size if size else 1.0
 
 
-def _check_lengths(**lists: list) -> None:
+def _rows(**lists: list) -> Iterator[tuple]:
     if len({len(values) for values in lists.values()}) > 1:
         found = ", ".join(f"{len(values)} {name}" for name, values in lists.items())
         raise ValueError(f"expected lists of one length; got {found}")
+    return zip(*lists.values(), strict=True)

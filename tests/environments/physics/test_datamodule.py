@@ -7,11 +7,11 @@ import pytest
 
 from swirl_lightning.environments.collection import write_collection
 from swirl_lightning.environments.physics import PhysicsDataModule
-from swirl_lightning.environments.physics.objects import StateAccuracy
+from swirl_lightning.environments.physics.metrics import StateAccuracy
 from swirl_lightning.environments.splits import SPLITS
 from swirl_lightning.types import InputError, Prediction
 
-SLICE = Path(__file__).parents[3] / "shared/data/bytesized32-sp"
+SLICE = Path(__file__).parents[4] / "shared/data/bytesized32-sp"
 
 
 @pytest.fixture

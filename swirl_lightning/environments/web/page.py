@@ -8,7 +8,7 @@
       <li>
         <a href=/red> Red boots
 
-A line is the tag, the attributes that matter and the element's own text; ``pages_html`` says which element has one.
+A line is the tag, the attributes that matter and the element's own text; ``html_parser`` says which element has one.
 """
 
 from __future__ import annotations

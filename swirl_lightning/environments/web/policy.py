@@ -8,7 +8,7 @@ from collections.abc import Callable
 from itertools import pairwise, takewhile
 from typing import NamedTuple
 
-from swirl_lightning.environments.web.pages import Node, Page
+from swirl_lightning.environments.web.page import Node, Page
 
 
 class Move(NamedTuple):

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swirl_lightning.environments.web.pages import Node, count_tokens, describe, find, prune, render
-from swirl_lightning.environments.web.pages_html import parse_page
+from swirl_lightning.environments.web.html_parser import parse_page
+from swirl_lightning.environments.web.page import Node, count_tokens, describe, find, prune, render
 from swirl_lightning.types import InputError
 
 SHOP = """<!DOCTYPE html><html><head><title>Shop</title><style>p { color: red }</style></head>

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 
-from swirl_lightning.environments.web.pages import NATIVE, ROLES, Node, Page, words
+from swirl_lightning.environments.web.page import NATIVE, ROLES, Node, Page, words
 
 MAX_DEPTH = 200  # of elements inside each other; deeper ones become siblings, as they do in browsers
 LONG_HREF, LONG_CLASS = 32, 32

@@ -8,7 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from swirl_lightning.environments.tool.text import DEPTH, Tool, properties, resolve
+from swirl_lightning.environments.tool.documentation import Tool
+from swirl_lightning.environments.tool.schema import DEPTH, properties, resolve
 
 REUSE = 0.75  # chance that a value is one that the episode has seen, where it has seen any that fits
 OPTIONAL = 0.25  # chance that an argument is given that could be left out

@@ -1,6 +1,6 @@
 """A Model Context Protocol server over stdio that keeps notes and can misbehave. It is run as a script, not imported.
 
-Usage: mcp_fake_server.py LOG [MODE]. Every call is appended to LOG; MODE ``dies`` and ``mute`` never get that far.
+Usage: fake_server.py LOG [MODE]. Every call is appended to LOG; MODE ``dies`` and ``mute`` never get that far.
 """
 
 import json

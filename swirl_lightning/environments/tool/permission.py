@@ -1,23 +1,13 @@
-"""Which tools of a server are called, and calls from a file."""
+"""Which tools of a server may be called."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from swirl_lightning.environments.tool.text import Tool
+from swirl_lightning.environments.tool.call import Call
+from swirl_lightning.environments.tool.documentation import Tool
 from swirl_lightning.types import InputError
-
-
-@dataclass(frozen=True)
-class Call:
-    """A call that is made: the tool and its arguments."""
-
-    tool: str
-    arguments: dict[str, Any]
 
 
 def choose_tools(
@@ -55,27 +45,3 @@ def choose_tools(
     if not chosen:
         raise InputError(f"--server: found no tool that may be called among {len(listed)}; {message}")
     return chosen, message
-
-
-def read_calls(path: Path) -> list[Call]:
-    """Calls from JSONL, ``{"tool": "open_nodes", "arguments": {"names": ["Ada"]}}`` a line.
-
-    Raises:
-        InputError: the file is missing, empty, or a line is no call.
-    """
-    if not path.is_file():
-        raise InputError(f"--calls: {path}: no such file; check the path")
-    calls = []
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        try:
-            row = json.loads(line.decode())
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}:{number}: found no valid JSON ({error}), expected one object a line") from error
-        if not isinstance(row, dict) or set(row) - {"tool", "arguments"} or not isinstance(row.get("tool"), str):
-            raise InputError(f"{path}:{number}: found {line[:60]!r}, expected an object with tool and arguments alone")
-        if not isinstance(row.get("arguments", {}), dict):
-            raise InputError(f"{path}:{number}: arguments: found {type(row['arguments']).__name__}, expected an object")
-        calls.append(Call(row["tool"], row.get("arguments", {})))
-    if not calls:
-        raise InputError(f"--calls: {path}: found no calls, expected one a line")
-    return calls

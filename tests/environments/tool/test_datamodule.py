@@ -23,6 +23,7 @@ def test_a_collection_is_read(collected):
     assert [len(its) for its in (data.labelled, data.state_only, data.validation, data.test)] == [2, 3, 3, 3]
     assert {t.environment for t in data.test} == {"tool"} == set(data.parts())
     assert all(t.action is None for t in data.state_only)
+    assert data.splits == {split: split for split in SPLITS}
 
 
 def test_a_collection_that_was_changed_is_refused(collected):

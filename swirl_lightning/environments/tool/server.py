@@ -13,7 +13,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from swirl_lightning.environments.tool.text import Tool, write_json
+from swirl_lightning.environments.tool.documentation import Tool
+from swirl_lightning.environments.tool.result import write_json
 from swirl_lightning.types import InputError
 
 if TYPE_CHECKING:
@@ -119,9 +120,8 @@ class Server:
         from mcp.client.streamable_http import streamable_http_client
 
         timeout = httpx2.Timeout(START_SECONDS, read=None)  # a call has a time limit of its own
-        return streamable_http_client(
-            self.address, http_client=httpx2.AsyncClient(headers=self.headers, timeout=timeout)
-        )  # fmt: skip
+        client = httpx2.AsyncClient(headers=self.headers, timeout=timeout)
+        return streamable_http_client(self.address, http_client=client)
 
     def _cannot_start(self, error: Exception, errors: TextIO) -> str:
         errors.seek(0)
