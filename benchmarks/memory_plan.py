@@ -25,6 +25,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+import results_file
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig
@@ -231,7 +232,7 @@ def write(options: argparse.Namespace, cases: list[dict[str, Any]]) -> None:
     command = shlex.join(["python", *sys.argv]).replace(options.model, Path(options.model).name)
     versions = {package: version(package) for package in PACKAGES} | {"python": platform.python_version()}
     record = {"command": command, "versions": versions, "machine": machine(), "cases": cases}
-    options.out.write_text(json.dumps(record, indent=1) + "\n")
+    results_file.write(options.out, record, depth=4)
 
 
 if __name__ == "__main__":
