@@ -165,7 +165,7 @@ class Column:
             tokens += self._warm["gradient_tokens"] // 2
         each = self._warm_batch * (self.lengths.state_only + mixed * self.lengths.labelled) * self._scale
         made = self._supervised("bootstrap", tokens, each, rate)
-        return *made, *self._from(start), "--model.fwm.init_args.anchor", str(float(mixed))
+        return *made, *self._from(start), "--model.fwm.init_args.grpo.anchor", str(float(mixed))
 
     def _from(self, start: Path) -> tuple[str, ...]:
         return "--model.init_from", str(start)

@@ -50,7 +50,7 @@ def after_warmup(folder: Path, seed: int, worlds: Path | None, warm: Path, *opti
 def stages(phase: str, *updates: int, learning_rate: float) -> tuple[str, ...]:
     """Options of a run with one stage per number of updates; in the bootstrap phase, labels make up a half."""
     made = ({"phase": phase, "updates": n, "learning_rate": learning_rate} for n in updates)
-    return *schedule(*made), "--model.fwm.init_args.anchor", "1"
+    return *schedule(*made), "--model.fwm.init_args.grpo.anchor", "1"
 
 
 def warm_up(folder: Path, seed: int, worlds: Path | None) -> tuple[Path, dict[str, Any]]:

@@ -41,7 +41,7 @@ def tokens_of(stage, options):
         * {
             "sft": lambda: 2 * batch * LABELLED,
             "bootstrap": lambda: (
-                batch * (STATE_ONLY + LABELLED * float(option(options, "--model.fwm.init_args.anchor")))
+                batch * (STATE_ONLY + LABELLED * float(option(options, "--model.fwm.init_args.grpo.anchor")))
             ),
             "vim": lambda: GRPO + batch * STATE_ONLY * bootstrap,
             "elbo": lambda: GRPO,
