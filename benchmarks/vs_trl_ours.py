@@ -23,13 +23,14 @@ from vs_trl_work import (
     sizes,
 )
 
+from swirl_lightning.engine.rollouts import Rollouts
 from swirl_lightning.engine.shared_prefix import pad
 from swirl_lightning.models import LoraWeights, Policy
 from swirl_lightning.modules.fwm import ForwardWorldModel
 from swirl_lightning.modules.grpo_mixin import Experience, GRPOMixin
 from swirl_lightning.modules.idm import InverseDynamicsModel
 from swirl_lightning.rewards import LikelihoodReward, ScoringTask
-from swirl_lightning.types import Ids, Rollouts
+from swirl_lightning.types import Ids
 
 
 class Ours:

@@ -8,8 +8,10 @@ from swirl_lightning.callbacks.checkpoint import PhaseCheckpoint
 from swirl_lightning.callbacks.freeze import PhaseFreeze, PhaseStart
 from swirl_lightning.callbacks.monitor import PhaseMonitor
 from swirl_lightning.callbacks.open_loop import OpenLoop
+from swirl_lightning.callbacks.predictions import PredictionWriter
 from swirl_lightning.callbacks.progress import PhaseProgress
 from swirl_lightning.callbacks.recorder import RunRecorder
+from swirl_lightning.callbacks.report import RunReport
 
 __all__ = [
     "BestOfN",
@@ -19,5 +21,7 @@ __all__ = [
     "PhaseMonitor",
     "PhaseProgress",
     "PhaseStart",
+    "PredictionWriter",
     "RunRecorder",
+    "RunReport",
 ]

@@ -8,10 +8,10 @@ from typing import Any
 
 import lightning as L
 
-from swirl_lightning.callbacks.freeze import running
+from swirl_lightning.callbacks.running import running
 from swirl_lightning.metrics import DeltaF1, ExactMatch, TokenF1
 from swirl_lightning.modules.best_of_n import Candidates, best_of_n
-from swirl_lightning.types import InputError, Prediction, Transition
+from swirl_lightning.types import Prediction, Transition, check_number
 
 PREFIX = "fwm/best_of_n/"
 
@@ -29,8 +29,7 @@ class BestOfN(L.Callback):
     """
 
     def __init__(self, n: int = 8) -> None:
-        if n < 1:
-            raise InputError(f"BestOfN.n: found {n}, expected at least 1")
+        check_number("BestOfN.n", n, least=1)
         self.n = n
         self._values: dict[str, float] = {}
 
@@ -60,7 +59,7 @@ class BestOfN(L.Callback):
     ) -> None:  # fmt: skip
         """Draw, choose and count, in the first of the splits that are evaluated."""
         module = running(trainer, pl_module)[1]
-        if dataloader_idx == 0 and _answering(trainer):
+        if dataloader_idx == 0 and module.can_answer:
             self.update(batch, best_of_n(module, batch, self.n, module.seed))
 
     on_test_batch_end = on_validation_batch_end
@@ -81,16 +80,16 @@ class BestOfN(L.Callback):
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log the metrics."""
-        self._values = self.compute() if _answering(trainer) else {}
+        self._values = self.compute() if running(trainer, pl_module)[1].can_answer else {}
         pl_module.log_dict(self._values)
 
     on_test_epoch_end = on_validation_epoch_end
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Put them beside the module's own results, which exist by now, for results.json."""
-        results = running(trainer, pl_module)[1].results
+        module = running(trainer, pl_module)[1]
         if self._values:
-            next(iter(results.values())).update(self._values)
+            module.add_results(next(iter(module.results)), self._values)
 
     on_test_end = on_validation_end
 
@@ -101,9 +100,3 @@ class BestOfN(L.Callback):
         for metric in named.values():
             metric.reset()
         return values
-
-
-def _answering(trainer: L.Trainer) -> bool:
-    """Whether the roles can answer yet: after a ``pretrain`` stage they cannot."""
-    loop: Any = trainer.fit_loop
-    return trainer.state.fn != "fit" or loop.stage.phase != "pretrain"

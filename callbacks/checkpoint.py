@@ -9,6 +9,9 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
+from swirl_lightning.callbacks.running import running
+from swirl_lightning.types import check_number
+
 
 class PhaseCheckpoint(Checkpoint):
     """Writes ``checkpoints/last.ckpt`` in the run's folder at the start, every so many updates and after every phase.
@@ -21,6 +24,7 @@ class PhaseCheckpoint(Checkpoint):
     """
 
     def __init__(self, every_n_updates: int = 100, keep_phases: bool = False) -> None:
+        check_number("PhaseCheckpoint.every_n_updates", every_n_updates, least=1)
         self.every_n_updates = every_n_updates
         self.keep_phases = keep_phases
 
@@ -28,8 +32,8 @@ class PhaseCheckpoint(Checkpoint):
         if trainer.ckpt_path is None:
             self._save(trainer, self.path(trainer))
 
-    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:  # noqa: D102
-        loop: Any = trainer.fit_loop
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:  # noqa: D102
+        loop, _ = running(trainer, pl_module)
         done = loop.update + 1
         # the phase's last update is saved with the evaluation that follows it
         if done % self.every_n_updates == 0 and done < loop.updates:
@@ -38,13 +42,13 @@ class PhaseCheckpoint(Checkpoint):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: D102
         self._save(trainer, self.path(trainer))
         if self.keep_phases:
-            loop: Any = trainer.fit_loop
+            loop, _ = running(trainer, pl_module)
             self._save(trainer, self.path(trainer).with_name(f"{loop.finished.name}.ckpt"))
 
     @staticmethod
     def path(trainer: L.Trainer) -> Path:
         """Where the newest checkpoint of the run lies."""
-        return Path(trainer.run_dir) / "checkpoints" / "last.ckpt"  # type: ignore[attr-defined]
+        return Path(trainer.log_dir or ".") / "checkpoints" / "last.ckpt"
 
     @staticmethod
     def _save(trainer: L.Trainer, path: Path) -> None:

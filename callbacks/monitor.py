@@ -9,7 +9,8 @@ from typing import Any
 
 import lightning as L
 
-from swirl_lightning.callbacks.freeze import running
+from swirl_lightning.callbacks.running import running
+from swirl_lightning.types import check_number
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,10 @@ class PhaseMonitor(L.Callback):
     def __init__(
         self, last: int = 20, max_zero_variance: float = 0.95, max_truncated: float = 0.2, min_entropy: float = 1e-3
     ) -> None:
+        check_number("PhaseMonitor.last", last, least=1)
+        check_number("PhaseMonitor.max_zero_variance", max_zero_variance)
+        check_number("PhaseMonitor.max_truncated", max_truncated)
+        check_number("PhaseMonitor.min_entropy", min_entropy)
         self.last = last
         self.limits = {
             "zero_variance_groups": (max_zero_variance, 1, "no group tells good from bad: raise temperature"),
@@ -51,7 +56,7 @@ class PhaseMonitor(L.Callback):
         metrics = outputs["metrics"]
         self._recent = [*self._recent, metrics][-self.last :]
         if (batch_idx + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            named = {f"{loop.stage.phase}/{name}": float(value) for name, value in metrics.items()}
+            named = {f"{loop.current.phase.name}/{name}": float(value) for name, value in metrics.items()}
             pl_module.log_dict(named, batch_size=len(batch))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 
 import lightning as L
 
-from swirl_lightning.callbacks.freeze import running
+from swirl_lightning.callbacks.running import running
 from swirl_lightning.environments.splits import take_turns
 from swirl_lightning.metrics import DeltaF1, ExactMatch, TokenF1
 from swirl_lightning.modules import SWIRL
 from swirl_lightning.modules.open_loop import chains_of, open_loop
-from swirl_lightning.types import InputError, Transition
+from swirl_lightning.types import InputError, Transition, check_number
 
 
 class OpenLoop(L.Callback):
@@ -36,8 +36,7 @@ class OpenLoop(L.Callback):
 
     def __init__(self, steps: int = 6, chains: int = 50) -> None:
         for name, value, least in (("steps", steps, 2), ("chains", chains, 1)):
-            if value < least:
-                raise InputError(f"OpenLoop.{name}: found {value}, expected at least {least}")
+            check_number(f"OpenLoop.{name}", value, least=least)
         self.steps = steps
         self.chains = chains
         self._chosen: list[list[Transition]] = []
@@ -61,9 +60,9 @@ class OpenLoop(L.Callback):
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Roll out, score and log; after a ``pretrain`` stage the FWM cannot answer yet."""
-        loop, module = running(trainer, pl_module)
-        fitting = trainer.state.fn == "fit" and loop.stage.phase != "pretrain"
-        self._values = self._measure(trainer, module) if fitting or trainer.testing else {}
+        _, module = running(trainer, pl_module)
+        measured = module.can_answer and trainer.state.fn in ("fit", "test")
+        self._values = self._measure(trainer, module) if measured else {}
         pl_module.log_dict({f"test/{name}": value for name, value in self._values.items()}, sync_dist=True)
 
     on_test_epoch_end = on_validation_epoch_end
@@ -71,7 +70,7 @@ class OpenLoop(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Put the scores beside the module's own results, which exist by now, for results.json."""
         if self._values:
-            running(trainer, pl_module)[1].results["test"].update(self._values)
+            running(trainer, pl_module)[1].add_results("test", self._values)
 
     on_test_end = on_validation_end
 

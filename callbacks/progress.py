@@ -7,7 +7,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import TQDMProgressBar
 
-from swirl_lightning.callbacks.freeze import running
+from swirl_lightning.callbacks.running import running
 
 
 class PhaseProgress(TQDMProgressBar):
@@ -36,6 +36,6 @@ class PhaseProgress(TQDMProgressBar):
         loop, _ = running(trainer, pl_module)
         for key, value in trainer.logged_metrics.items():
             phase, _, name = key.partition("/")
-            if phase == loop.stage.phase and name in ("reward", "kl", "loss", "fwm_loss", "idm_loss"):
+            if phase == loop.current.phase.name and name in ("reward", "kl", "loss", "fwm_loss", "idm_loss"):
                 shown[name] = f"{float(value):.3f}"
         return shown

@@ -1,10 +1,9 @@
-"""results.json, history.jsonl, samples.jsonl, report.html and the closing table of a run."""
+"""What a run showed: results.json, history.jsonl and samples.jsonl."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 import time
 from importlib.metadata import version
@@ -15,9 +14,9 @@ import lightning as L
 import torch
 
 from swirl_lightning import __version__
-from swirl_lightning.callbacks.freeze import running
-from swirl_lightning.report import gain_table, write_report
-from swirl_lightning.types import Prediction, Transition
+from swirl_lightning.callbacks.rows import row_of, write_whole
+from swirl_lightning.callbacks.running import running
+from swirl_lightning.types import check_number
 
 
 class RunRecorder(L.Callback):
@@ -30,7 +29,9 @@ class RunRecorder(L.Callback):
     """
 
     def __init__(self, num_samples: int = 12) -> None:
+        check_number("RunRecorder.num_samples", num_samples, least=0)
         self.num_samples = num_samples
+        self.config: dict[str, Any] = {}
         self.stages: list[dict[str, Any]] = []
         self.history: list[dict[str, Any]] = []
         self.samples: list[dict[str, Any]] = []
@@ -56,12 +57,13 @@ class RunRecorder(L.Callback):
         """Close the stage that has just been evaluated."""
         loop, module = running(trainer, pl_module)
         finished = loop.finished
-        evaluated = finished.stage.phase != "pretrain"
+        evaluated = finished.phase.answers
         results = module.results if evaluated else {}
         self.stages.append(
             {
                 "stage": finished.name,
-                "phase": finished.stage.phase,
+                "phase": finished.phase.name,
+                "learners": list(finished.phase.learners),
                 "iteration": finished.iteration,
                 "updates": loop.updates,
                 **self._totals,
@@ -71,49 +73,27 @@ class RunRecorder(L.Callback):
         )
         self._totals = {"seconds": 0.0, "tokens": 0, "gradient_tokens": 0}
         for transition, prediction in module.predictions[: self.num_samples] if evaluated else ():
-            self.samples.append({"stage": finished.name, **_row(transition, prediction)})
+            self.samples.append({"stage": finished.name, **row_of(transition, prediction)})
         if trainer.is_global_zero:
-            self.write(trainer, module.seed)
+            self.write(Path(trainer.log_dir or "."), module.seed)
 
-    def write(self, trainer: L.Trainer, seed: int) -> None:
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write once more: a finished run may be resumed into another folder."""
+        if trainer.is_global_zero and self.stages:
+            self.write(Path(trainer.log_dir or "."), running(trainer, pl_module)[1].seed)
+
+    def write(self, folder: Path, seed: int) -> None:
         """Write the run's files, each whole or not at all."""
-        folder = Path(trainer.run_dir)  # type: ignore[attr-defined]
         folder.mkdir(parents=True, exist_ok=True)
         results = {
-            "config": trainer.run_config,  # type: ignore[attr-defined]
+            "config": self.config,
             "versions": versions(),
             "seed": seed,
             "stages": self.stages,
         }
-        _write(folder / "results.json", json.dumps(results, indent=1))
-        _write(folder / "history.jsonl", "".join(json.dumps(row) + "\n" for row in self.history))
-        _write(folder / "samples.jsonl", "".join(json.dumps(row) + "\n" for row in self.samples))
-
-    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the report and print the table."""
-        if not trainer.is_global_zero or not self.stages:
-            return
-        folder = Path(trainer.run_dir)  # type: ignore[attr-defined]
-        self.write(trainer, running(trainer, pl_module)[1].seed)  # a finished run may be resumed into another folder
-        report = write_report(folder)
-        print(gain_table(json.loads((folder / "results.json").read_text(encoding="utf-8"))))
-        print(f"results: {folder / 'results.json'}\nreport:  {report}")
-
-    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: D102
-        self._predicted: list[dict[str, Any]] = []
-
-    def on_predict_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *args: Any
-    ) -> None:
-        """Keep a batch of predictions."""
-        self._predicted += map(_row, batch, outputs)
-
-    def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write what ``swirl predict`` found to ``predictions.jsonl``, one file per process."""
-        rank = "" if trainer.world_size == 1 else f"-{trainer.global_rank}"
-        path = Path(trainer.run_dir) / f"predictions{rank}.jsonl"  # type: ignore[attr-defined]
-        _write(path, "".join(json.dumps(row) + "\n" for row in self._predicted))
-        print(f"predictions: {path}")
+        write_whole(folder / "results.json", json.dumps(results, indent=1))
+        write_whole(folder / "history.jsonl", "".join(json.dumps(row) + "\n" for row in self.history))
+        write_whole(folder / "samples.jsonl", "".join(json.dumps(row) + "\n" for row in self.samples))
 
     def state_dict(self) -> dict[str, Any]:  # noqa: D102
         return {"stages": self.stages, "history": self.history, "samples": self.samples, "totals": self._totals}
@@ -133,24 +113,6 @@ def versions() -> dict[str, str]:
     }
 
 
-def _row(transition: Transition, prediction: Prediction) -> dict[str, Any]:
-    return {
-        "episode": transition.episode,
-        "step": transition.step,
-        "state": transition.state,
-        "action": transition.action,
-        "next_state": transition.next_state,
-        "predicted_action": prediction.action,
-        "predicted_next_state": prediction.next_state,
-    }
-
-
 def _number(value: float) -> float | None:
     """JSON has no NaN."""
     return float(value) if math.isfinite(value) else None
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

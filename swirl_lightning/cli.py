@@ -24,7 +24,7 @@ from swirl_lightning.environments.web.collect import collect_web
 from swirl_lightning.inference.commands import export, label, rollout
 from swirl_lightning.modules import SWIRL
 from swirl_lightning.modules.checkpoint import read_checkpoint
-from swirl_lightning.plan.page import make_plan
+from swirl_lightning.plan.sizes import device_and_room
 from swirl_lightning.report import write_report
 from swirl_lightning.trainer import SwirlTrainer, versions_of
 from swirl_lightning.types import InputError
@@ -115,7 +115,7 @@ class SwirlCLI(LightningCLI):
         self.config[self.subcommand].trainer.run_version = None
         config = self.parser.dump(self.config, skip_link_targets=False, skip_unset=False, format="yaml")
         trainer: Any = self.trainer
-        trainer.run_config = yaml.safe_load(config)[self.subcommand]
+        trainer.recorder.config = yaml.safe_load(config)[self.subcommand]
 
     def _add_subcommands(self, parser: Any, **kwargs: Any) -> None:
         super()._add_subcommands(parser, **kwargs)
@@ -170,14 +170,10 @@ def plan(args: list[str]) -> int:
     own, others = parser.parse_known_args(args)
     cli = _PlanCLI(["fit", *others])
     settings = cli.settings
-    made = make_plan(
-        cli.swirl,
-        [*settings.trainer.warmup, *settings.trainer.iteration],
-        batch_size=settings.data.init_args.batch_size,
-        eval_batch_size=settings.data.init_args.eval_batch_size,
-        accelerator=settings.trainer.accelerator,
-        gpu_memory=own.gpu_memory,
-    )
+    device, room = device_and_room(settings.trainer.accelerator, own.gpu_memory)
+    stages = [*settings.trainer.warmup, *settings.trainer.iteration]
+    data = settings.data.init_args
+    made = cli.swirl.plan(stages, data.batch_size, data.eval_batch_size, device, room)
     print(made.page())
     return 0 if made.fits else 1
 

@@ -16,12 +16,22 @@ from swirl_lightning.callbacks import (
     PhaseMonitor,
     PhaseProgress,
     PhaseStart,
+    PredictionWriter,
     RunRecorder,
+    RunReport,
 )
-from swirl_lightning.loops import AlternatingLoop, expand_schedule
-from swirl_lightning.types import Stage
+from swirl_lightning.loops import AlternatingLoop
+from swirl_lightning.modules.schedule import Stage, expand_schedule
 
-CALLBACKS = (PhaseStart, PhaseFreeze, PhaseMonitor, RunRecorder, PhaseCheckpoint)
+CALLBACKS = (PhaseStart, PhaseFreeze, PhaseMonitor, RunRecorder, RunReport, PredictionWriter, PhaseCheckpoint)
+
+
+class _OneFolder(L.Callback):
+    """All processes write to the folder that the first one chose."""
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        assert isinstance(trainer, SwirlTrainer)
+        trainer.run_dir = trainer.strategy.broadcast(trainer.run_dir)
 
 
 class SwirlTrainer(L.Trainer):
@@ -59,11 +69,11 @@ class SwirlTrainer(L.Trainer):
         root = Path(default_root_dir)
         self.run_version = next_version(root) if run_version is None else run_version
         self.run_dir = root / f"version_{self.run_version}"
-        self.run_config: dict[str, Any] = {}
         if logger is True:
             logger = TensorBoardLogger(str(root), name="", version=self.run_version)
         callbacks = list(callbacks or [])
         callbacks += [kind() for kind in CALLBACKS if not any(isinstance(c, kind) for c in callbacks)]
+        callbacks.append(_OneFolder())
         # the recorder closes a phase before the checkpoint that follows it is written
         callbacks.sort(key=lambda c: next((i for i, kind in enumerate(CALLBACKS) if isinstance(c, kind)), -1))
         if enable_progress_bar and not any(isinstance(c, ProgressBar) for c in callbacks):
@@ -94,6 +104,11 @@ class SwirlTrainer(L.Trainer):
             **kwargs,
         )
         self.fit_loop = AlternatingLoop(self, expand_schedule(warmup, iteration, iterations))
+
+    @property
+    def recorder(self) -> RunRecorder:
+        """The callback that writes what the run showed."""
+        return next(c for c in self.callbacks if isinstance(c, RunRecorder))  # type: ignore[attr-defined]
 
     @property
     def log_dir(self) -> str | None:

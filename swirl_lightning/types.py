@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-import torch
-from torch import Tensor
-
-Phase = Literal["pretrain", "sft", "bootstrap", "vim", "elbo"]
 Role = Literal["fwm", "idm"]
 Ids = tuple[int, ...]
 
@@ -18,6 +15,35 @@ class InputError(ValueError):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+def check_number(
+    key: str,
+    value: float | None,
+    *,
+    least: float = -math.inf,
+    above: float = -math.inf,
+    most: float = math.inf,
+    below: float = math.inf,
+) -> None:
+    """Refuse a number that is out of its range, and infinity and NaN, which are in none.
+
+    Args:
+        key: the option, for the message.
+        value: the number; None, where an option may be left open, passes.
+        least: smallest number allowed.
+        above: all smaller numbers and this one are refused.
+        most: largest number allowed.
+        below: all larger numbers and this one are refused.
+
+    Raises:
+        InputError: with the range that was expected.
+    """
+    if value is None or (math.isfinite(value) and least <= value <= most and above < value < below):
+        return
+    bounds = (("at least", least), ("above", above), ("at most", most), ("below", below))
+    expected = " and ".join(f"{word} {bound:g}" for word, bound in bounds if math.isfinite(bound))
+    raise InputError(f"{key}: found {value}, expected {expected or 'a finite number'}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +91,12 @@ class PromptPair:
         return self.start + x + self.next_state + y + self.action
 
     def prior(self, x: Ids) -> Ids:
-        """The prompt of the state-only prior P(z | x), completed by z."""
+        """The prompt of the state-only prior P(z | x), completed by z; every forward prompt of x begins with it."""
         return self.start + x + self.action
+
+    def inverse_head(self, x: Ids) -> Ids:
+        """What every inverse prompt of x begins with."""
+        return self.start + x + self.next_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,36 +116,11 @@ class Encoded:
     prompts: PromptPair
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """One entry of the schedule.
-
-    Args:
-        phase: what is optimised: ``pretrain`` (language modelling of x then y, no action), ``sft`` (both roles on the
-            labelled half), ``bootstrap`` (the FWM on the IDM's own labels of the state-only half), ``vim`` (the FWM
-            learns, the IDM scores) or ``elbo`` (the IDM learns, the FWM scores).
-        updates: number of optimiser updates; null means one pass over the phase's data.
-        learning_rate: peak learning rate; null takes the learning rate of the role.
-        batch_size: transitions per update; null takes ``data.batch_size``.
-    """
-
-    phase: Phase
-    updates: int | None = None
-    learning_rate: float | None = None
-    batch_size: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("updates", "batch_size", "learning_rate"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise InputError(f"schedule: {name} of a {self.phase!r} stage must be positive, got {value}")
-
-
 class Batch:
     """What one update sees. Not a dataclass, so that Lightning passes it on untouched.
 
     Args:
-        pairs: the transitions of the phase: state-only in the RL phases, labelled in ``sft``.
+        pairs: the transitions of the phase; they have an action only where the phase says that it reads actions.
         labelled: labelled transitions for the supervised anchor; empty when no anchor is used.
     """
 
@@ -127,37 +132,3 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.pairs)
-
-
-@dataclass(frozen=True, slots=True)
-class Rollouts:
-    """A batch of groups. Identical completions of one prompt are kept once.
-
-    Shape letters: P prompts, G samples per prompt, N distinct rows, T completion tokens, K support size.
-
-    Args:
-        prompts: P prompts as ids.
-        completions: N distinct completions as ids, without the end token.
-        prompt_of: prompt of each row. [N]
-        row_of: row of each sample. [P, G]
-        ids: sampled ids, end token included, padded on the right. [N, T]
-        mask: True on sampled tokens. [N, T]
-        finished: True where the end token was sampled before the length limit. [N]
-        logp: log-probability of each sampled token under the distribution it was drawn from. [N, T]
-        support: token ids that distribution could draw (top-p, top-k), padded with -1; None means all. [N, T, K]
-    """
-
-    prompts: tuple[Ids, ...]
-    completions: tuple[Ids, ...]
-    prompt_of: Tensor
-    row_of: Tensor
-    ids: Tensor
-    mask: Tensor
-    finished: Tensor
-    logp: Tensor
-    support: Tensor | None = None
-
-    @property
-    def counts(self) -> Tensor:
-        """How many samples each row stands for. [N]"""
-        return torch.bincount(self.row_of.flatten(), minlength=len(self.completions))

@@ -10,8 +10,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from swirl_lightning.environments.base import TransitionDataModule
 from swirl_lightning.models import LoraWeights, ScratchLM
 from swirl_lightning.modules import SWIRL, ForwardWorldModel, InverseDynamicsModel
+from swirl_lightning.modules.schedule import Stage
 from swirl_lightning.trainer import SwirlTrainer
-from swirl_lightning.types import Stage, Transition
+from swirl_lightning.types import Transition
 
 THINGS = {"door": ("open", "shut"), "lamp": ("on", "off"), "safe": ("locked", "free")}
 

@@ -17,8 +17,8 @@ from swirl_lightning.environments.textworld import TextWorldDataModule
 from swirl_lightning.environments.tool import ToolDataModule
 from swirl_lightning.environments.web import WebDataModule
 from swirl_lightning.environments.webtool import WebToolDataModule
+from swirl_lightning.modules.schedule import Stage
 from swirl_lightning.trainer import SwirlTrainer
-from swirl_lightning.types import Stage
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(ROOT.glob("configs/**/*.yaml"))

@@ -11,9 +11,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from swirl_lightning.algorithms.objectives import KLKind, kl_estimate, row_mean, row_sum
+from swirl_lightning.algorithms.objectives import kl_estimate, row_mean, row_sum
 
-LossKind = Literal["grpo", "dr_grpo", "dapo", "bnpo"]
+LossKind = Literal["grpo", "dr_grpo", "dapo"]
+AdvantageScale = Literal["group", "batch", "none"]
+Importance = Literal["token", "sequence"]
 
 
 class GRPOLoss(NamedTuple):
@@ -32,9 +34,7 @@ class GRPOLoss(NamedTuple):
     clip_fraction: Tensor
 
 
-def group_advantages(
-    rewards_PG: Tensor, *, scale: Literal["group", "batch", "none"] = "group", eps: float = 1e-4
-) -> Tensor:
+def group_advantages(rewards_PG: Tensor, *, scale: AdvantageScale = "group", eps: float = 1e-4) -> Tensor:
     """Centre each reward in its own group and scale it. [P, G].
 
     A group whose rewards are all equal, or of one sample, teaches nothing: its advantages are exactly 0.
@@ -60,8 +60,7 @@ def group_advantages(
 def loss_normalizer(mask_NT: Tensor, weight_N: Tensor, *, loss: LossKind, max_tokens: int) -> float:
     """What the sum over rows is divided by, taken over the WHOLE update: all its micro-batches, all its processes.
 
-    ``grpo``: samples. ``dr_grpo``: samples times ``max_tokens``. ``bnpo`` and ``dapo``: sampled tokens; the two differ
-    elsewhere only in whether the tokens are counted per micro-batch or per update, so here they coincide.
+    ``grpo``: samples. ``dr_grpo``: samples times ``max_tokens``. ``dapo``: sampled tokens.
 
     Args:
         mask_NT: True on completion tokens of all rows of the update.
@@ -72,7 +71,7 @@ def loss_normalizer(mask_NT: Tensor, weight_N: Tensor, *, loss: LossKind, max_to
     Raises:
         ValueError: there is nothing to divide by.
     """
-    counted_N = weight_N * mask_NT.sum(dim=1) if loss in ("bnpo", "dapo") else weight_N
+    counted_N = weight_N * mask_NT.sum(dim=1) if loss == "dapo" else weight_N
     normalizer = float(counted_N.sum()) * (max_tokens if loss == "dr_grpo" else 1)
     if not normalizer > 0:
         raise ValueError(f"loss_normalizer: the {loss!r} loss would be divided by {normalizer}, expected more than 0")
@@ -90,9 +89,8 @@ def grpo_loss(
     clip_low: float = 0.2,
     clip_high: float = 0.2,
     beta: float = 0.0,
-    kl: KLKind = "k3",
     loss: LossKind = "grpo",
-    importance: Literal["token", "sequence"] = "token",
+    importance: Importance = "token",
     normalizer: float,
 ) -> GRPOLoss:
     """Clipped surrogate minus ``beta`` times the KL to the reference, negated to be minimised (arXiv:2402.03300 eq. 3).
@@ -109,9 +107,8 @@ def grpo_loss(
         weight_N: samples that each row stands for.
         clip_low: the ratio is clipped below at 1 - ``clip_low``.
         clip_high: and above at 1 + ``clip_high``; larger than ``clip_low`` it is DAPO's clip-higher.
-        beta: weight of the KL term.
-        kl: estimator of the KL; read the warning about its gradient in ``kl_estimate``.
-        loss: a row contributes the mean over its tokens (``grpo``), or their sum (``dr_grpo``, ``bnpo``, ``dapo``).
+        beta: weight of the KL term, which is estimated by k3; ``kl_estimate`` says which gradient that has.
+        loss: a row contributes the mean over its tokens (``grpo``), or their sum (``dr_grpo``, ``dapo``).
         importance: probability ratio of each token, or one per row, exp(mean log-ratio), as in GSPO. With one
             advantage per row the latter has the gradient of GSPO-token, too.
         normalizer: ``loss_normalizer`` of the whole update.
@@ -140,7 +137,7 @@ def grpo_loss(
     kl_NT = torch.zeros_like(loss_NT)
     if ref_logp_NT is not None:
         ref_logp_NT = _finite("ref_logp_NT", ref_logp_NT.masked_fill(~mask_NT, 0.0))
-        kl_NT = kl_estimate(logp_NT, ref_logp_NT, kl)
+        kl_NT = kl_estimate(logp_NT, ref_logp_NT, "k3")
         loss_NT = loss_NT + beta * kl_NT
 
     loss_N = row_mean(loss_NT, mask_NT) if loss == "grpo" else row_sum(loss_NT, mask_NT)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+ScheduleShape = Literal["constant", "cosine"]
 
-def learning_rate_factor(update: int, updates: int, warmup: int, shape: Literal["constant", "cosine"]) -> float:
+
+def learning_rate_factor(update: int, updates: int, warmup: int, shape: ScheduleShape) -> float:
     """What the peak learning rate is multiplied by at ``update`` of ``updates``, both within the stage.
 
     Linear from 1 / warmup to 1 over the first ``warmup`` updates, then constant, or the half cosine that would reach 0

@@ -21,9 +21,10 @@ from torch import Tensor
 from swirl_lightning.engine.decoding import Step, decoding_step
 from swirl_lightning.engine.few_rows import linear
 from swirl_lightning.engine.shared_prefix import Prefix
+from swirl_lightning.types import check_number
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sampling:
     """The distribution completions are drawn from; ratio and KL are taken under this very distribution.
 
@@ -36,6 +37,11 @@ class Sampling:
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
+
+    def __post_init__(self) -> None:
+        check_number("sampling.temperature", self.temperature, least=0)
+        check_number("sampling.top_p", self.top_p, above=0, most=1)
+        check_number("sampling.top_k", self.top_k, least=0)
 
     @property
     def truncated(self) -> bool:

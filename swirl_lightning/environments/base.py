@@ -10,20 +10,11 @@ from typing import Any
 import lightning as L
 
 from swirl_lightning.codecs import Layout
-from swirl_lightning.environments.loaders import EvalLoader, PhaseLoader
+from swirl_lightning.environments.loaders import Draw, EvalLoader, PhaseLoader
 from swirl_lightning.environments.rows import drop_actions
 from swirl_lightning.environments.splits import Split, kind, take_turns
 from swirl_lightning.metrics import PredictionMetric
-from swirl_lightning.types import InputError, Phase, Stage, Transition
-
-POOLS: dict[Phase, tuple[Split, ...]] = {
-    "pretrain": ("labelled", "state_only"),
-    "sft": ("labelled",),
-    "bootstrap": ("state_only",),
-    "vim": ("state_only",),
-    "elbo": ("state_only",),
-}
-ANCHORED: tuple[Phase, ...] = ("bootstrap", "vim", "elbo")
+from swirl_lightning.types import InputError, Transition, check_number
 
 
 class TransitionDataModule(L.LightningDataModule, ABC):
@@ -50,6 +41,8 @@ class TransitionDataModule(L.LightningDataModule, ABC):
     environment = ""
     layout = Layout()
     weights: Mapping[str, int] | None = None
+    draw: Draw | None = None
+    """What the running stage draws from; the loop sets it."""
 
     def __init__(
         self,
@@ -71,8 +64,7 @@ class TransitionDataModule(L.LightningDataModule, ABC):
             ("eval_limit", eval_limit),
             ("validation_limit", validation_limit),
         ):
-            if value is not None and value < 1:
-                raise InputError(f"data.{name}: found {value}, expected at least 1")
+            check_number(f"data.{name}", value, least=1)
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.num_labels = num_labels
@@ -123,22 +115,22 @@ class TransitionDataModule(L.LightningDataModule, ABC):
                 yield transition.action
 
     def train_dataloader(self) -> PhaseLoader:
-        """The batches of the stage that the trainer's fit loop is in."""
-        loop: Any = self._trainer.fit_loop
-        stage: Stage = loop.stage
-        pairs = [transition for split in POOLS[stage.phase] for transition in self._pool(split, stage.phase)]
-        if stage.phase == "pretrain":
-            pairs = [replace(transition, action=None) for transition in pairs]
-        size = stage.batch_size or self.batch_size
-        anchored = stage.phase in ANCHORED
+        """The batches of the stage that the loop has named in ``draw``."""
+        draw = self.draw
+        if draw is None:
+            raise RuntimeError("no stage is running: fit with a SwirlTrainer, whose loop says what a stage draws from")
+        pairs = [transition for split in draw.pools for transition in self._pool(split, draw.stage)]
+        if not draw.actions:
+            pairs = [t if t.action is None else replace(t, action=None) for t in pairs]
+        size = draw.batch_size or self.batch_size
         return PhaseLoader(
             pairs,
-            self._pool("labelled", stage.phase) if anchored else [],
+            self._pool("labelled", draw.stage) if draw.anchored else [],
             batch_size=size,
-            updates=stage.updates,
-            seed=(self.seed, loop.index),
+            updates=draw.updates,
+            seed=(self.seed, draw.index),
             weights=self.weights,
-            anchor_size=size if anchored else 0,
+            anchor_size=size if draw.anchored else 0,
             rank=self._trainer.global_rank,
             world_size=self._trainer.world_size,
         )
@@ -214,8 +206,8 @@ class TransitionDataModule(L.LightningDataModule, ABC):
         chosen = take_turns(held_out, lambda t: t.episode, "evaluation")[:limit]
         return sorted(chosen, key=lambda t: (t.episode, t.step))
 
-    def _pool(self, split: Split, phase: Phase) -> list[Transition]:
+    def _pool(self, split: Split, stage: str) -> list[Transition]:
         pool: list[Transition] = getattr(self, split)
         if not pool:
-            raise InputError(f"data: the split {split!r} is empty, but the phase {phase!r} needs it; add transitions")
+            raise InputError(f"data: the split {split!r} is empty, but the stage {stage!r} needs it; add transitions")
         return pool

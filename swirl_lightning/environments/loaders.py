@@ -7,13 +7,38 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 
+from swirl_lightning.environments.splits import Split
 from swirl_lightning.types import Batch, Transition
 
 Seed = int | tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What the batches of a stage are drawn from.
+
+    Args:
+        stage: its name, for messages.
+        index: its number in the schedule, which seeds the order of the batches.
+        pools: the splits that its transitions come from.
+        actions: whether they keep their actions.
+        anchored: whether labelled transitions come with each batch.
+        updates: number of batches; None means one pass.
+        batch_size: transitions of a batch; None takes the data module's.
+    """
+
+    stage: str
+    index: int
+    pools: tuple[Split, ...]
+    actions: bool = False
+    anchored: bool = False
+    updates: int | None = None
+    batch_size: int | None = None
 
 
 class PhaseLoader:

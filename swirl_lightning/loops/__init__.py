@@ -1,5 +1,5 @@
 """The order of the phases."""
 
-from swirl_lightning.loops.alternating import AlternatingLoop, NamedStage, expand_schedule
+from swirl_lightning.loops.alternating import AlternatingLoop
 
-__all__ = ["AlternatingLoop", "NamedStage", "expand_schedule"]
+__all__ = ["AlternatingLoop"]

@@ -3,51 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import lightning as L
 from lightning.pytorch.loops.fit_loop import _FitLoop
 
-from swirl_lightning.types import InputError, Stage
-
-
-@dataclass(frozen=True, slots=True)
-class NamedStage:
-    """A stage at its place in the schedule.
-
-    Args:
-        name: ``pretrain``, ``warmup``, ``vim-1``, ``elbo-1``, ``vim-2``, ...; unique in a run.
-        iteration: 0 before the first iteration, then 1, 2, ...
-        stage: what to do.
-    """
-
-    name: str
-    iteration: int
-    stage: Stage
-
-
-def expand_schedule(warmup: Sequence[Stage], iteration: Sequence[Stage], iterations: int) -> tuple[NamedStage, ...]:
-    """The stages of a run in order: the warm-up once, then the iteration as often as asked.
-
-    Raises:
-        InputError: if there is nothing to do.
-    """
-    planned = [(0, stage) for stage in warmup] + [(i + 1, stage) for i in range(iterations) for stage in iteration]
-    if not planned:
-        raise InputError(
-            "trainer: warmup and iteration hold no stage (or iterations is 0), so there is nothing to train"
-        )
-    seen: dict[str, int] = {}
-    stages = []
-    for number, stage in planned:
-        base = "warmup" if stage.phase == "sft" and number == 0 else stage.phase
-        name = f"{base}-{number}" if number else base
-        seen[name] = seen.get(name, 0) + 1
-        # the same phase twice in an iteration: vim-1, vim-1b
-        suffix = "" if seen[name] == 1 else chr(ord("a") + seen[name] - 1)
-        stages.append(NamedStage(name + suffix, number, stage))
-    return tuple(stages)
+from swirl_lightning.modules.schedule import NamedStage, Stage
 
 
 class AlternatingLoop(_FitLoop):
@@ -104,8 +65,11 @@ class AlternatingLoop(_FitLoop):
         return int(self.max_batches) if math.isfinite(self.max_batches) else 0
 
     def setup_data(self) -> None:
-        """Ask for the stage's own loader, whose length is the number of updates."""
+        """Tell module and data which stage it is, and ask for its loader, whose length is the number of updates."""
         if self._loaded_index != self.index:
             self._loaded_index = self.index
             self._combined_loader = None
+            trainer: Any = self.trainer
+            trainer.lightning_module.stage = self.current
+            trainer.datamodule.draw = self.current.draw
         super().setup_data()

@@ -30,7 +30,7 @@ from swirl_lightning.models.quantized import prepare_quantized
 from swirl_lightning.models.weights import FullWeights, LoraWeights, Weights
 from swirl_lightning.plan.memory import Memory
 from swirl_lightning.plan.shapes import config_shape, shape_of
-from swirl_lightning.types import InputError
+from swirl_lightning.types import InputError, check_number
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +94,9 @@ class ScratchLM(BaseModel):
         vocab_size: int = 512,
         max_positions: int = 1024,
     ) -> None:
+        for name, value in (("hidden_size", hidden_size), ("num_layers", num_layers), ("num_heads", num_heads),
+                            ("max_positions", max_positions)):  # fmt: skip
+            check_number(f"model.base.{name}", value, least=1)
         if hidden_size % (2 * num_heads):
             raise InputError(
                 f"model.base.hidden_size: {hidden_size} with num_heads {num_heads}; expected a multiple of "
@@ -175,6 +178,8 @@ class PretrainedLM(BaseModel):
         adapter_dtype: Literal["float32", "bfloat16"] = "float32",
         gradient_checkpointing: bool = False,
     ) -> None:
+        check_number("model.base.lora_rank", lora_rank, least=1)
+        check_number("model.base.lora_alpha", lora_alpha, above=0)
         self.name = name
         self.quantize = quantize
         self.dtype: Precision = dtype

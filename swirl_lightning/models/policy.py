@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from swirl_lightning.engine.continuation import Continuation, Scores, SharedPrompts
-from swirl_lightning.engine.grouping import collect
 from swirl_lightning.engine.micro_batches import ALL_AT_ONCE, MicroBatch, MicroBatchSizes, micro_batches, with_halving
+from swirl_lightning.engine.rollouts import Rollouts, collect
 from swirl_lightning.engine.sampling import GREEDY, Samples, Sampling, uniforms
 from swirl_lightning.models.weights import Weights
-from swirl_lightning.types import Ids, Rollouts
+from swirl_lightning.types import Ids
 
 R = TypeVar("R")
 
@@ -141,8 +141,7 @@ class Policy:
         prompt_of_N: Tensor,
         rows: Sequence[Ids],
         scored: Sequence[int],
-        loss: Callable[[Tensor, Scores], tuple[Tensor, R]],
-        backward: Callable[[Tensor], None],
+        objective: Callable[[Tensor, Scores], tuple[Tensor, R]],
         *,
         temperature: float = 1.0,
         support: Tensor | None = None,
@@ -155,20 +154,20 @@ class Policy:
             prompt_of_N: prompt of each row. [N]
             rows: N rows of ids that follow their prompt.
             scored: how many tokens at the end of each row are scored.
-            loss: given indices of rows and their scores, those rows' share of the loss, and what is to be returned.
-            backward: computes the gradients of a loss.
+            objective: given indices of rows and their scores, those rows' share of the loss, and what is to be
+                returned.
             temperature: of the distribution.
             support: ids the distribution is restricted to. [N, T, K]
             entropy: whether the entropies of the distributions are wanted too.
 
         Returns:
-            What ``loss`` gave beside the loss, for each micro-batch.
+            What ``objective`` gave beside the loss, for each micro-batch.
         """
 
         def work(piece: Sequence[int], opened: Continuation, of: Sequence[int]) -> R:
             scores = _score(opened, of, piece, rows, scored, support, temperature, entropy)
-            value, result = loss(torch.tensor(piece, device=scores.logp.device), scores)
-            backward(value)
+            loss, result = objective(torch.tensor(piece, device=scores.logp.device), scores)
+            loss.backward()
             return result
 
         lengths = list(map(len, rows))

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import blake2b
 from math import inf
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from swirl_lightning.rewards import LikelihoodReward, ScoringTask
-from swirl_lightning.types import Encoded, Ids, InputError, Rollouts, Transition
-
-if TYPE_CHECKING:
-    from swirl_lightning.modules.phases import PhaseSteps
+from swirl_lightning.modules.grpo_mixin import actions_of
+from swirl_lightning.modules.scoring import scoring_task
+from swirl_lightning.modules.world_model import WorldModel
+from swirl_lightning.rewards import LikelihoodReward
+from swirl_lightning.types import Transition
 
 
 class Candidates(NamedTuple):
@@ -35,7 +35,7 @@ class Candidates(NamedTuple):
 
 
 @torch.no_grad()
-def best_of_n(model: PhaseSteps, transitions: Sequence[Transition], n: int, seed: int = 0) -> list[Candidates]:
+def best_of_n(model: WorldModel, transitions: Sequence[Transition], n: int, seed: int = 0) -> list[Candidates]:
     """Draw N next states from the FWM and choose by the IDM's log Q(z | x, y) (arXiv:2602.06130, section 5).
 
     A sample without an end, or that is no valid edit of the state, is chosen only where there is no other.
@@ -50,47 +50,22 @@ def best_of_n(model: PhaseSteps, transitions: Sequence[Transition], n: int, seed
         InputError: if a transition has no action to verify.
     """
     codes = [model.codec.encode(t) for t in transitions]
-    zs = [code.z for code in codes if code.z is not None]
-    if len(zs) < len(codes):
-        raise InputError("best of N chooses the next state that shows the action; found a transition without one")
+    zs = actions_of(codes)
     prompts = [model.fwm.prompt(code, z) for code, z in zip(codes, zs, strict=True)]
     seeds = [_seed(seed, t) for t in transitions]
     fwm = model.fwm
     rollouts = fwm.policy.generate(
         prompts, seeds, group_size=n, max_tokens=fwm.max_new_tokens, sampling=fwm.sampling
     )  # fmt: skip
-    task = verification_task(model, rollouts, transitions, codes, zs)
+    task = scoring_task(rollouts, transitions, codes, zs, learner=fwm, scorer=model.idm, codec=model.codec)
     score_R = LikelihoodReward(floor=-inf)(rollouts, task, model.idm.policy).total
-    states = [task.text(r) for r in range(len(rollouts.completions))]
+    states = task.texts
     firsts, chosen = rollouts.row_of[:, 0].tolist(), best_rows(score_R, rollouts.prompt_of)
     distinct = [tuple(states[r] for r in rows) for rows in _rows_of(rollouts.prompt_of)]
     return [
         Candidates(states[best], states[first], drawn)
         for best, first, drawn in zip(chosen, firsts, distinct, strict=True)
     ]
-
-
-def verification_task(
-    model: PhaseSteps,
-    rollouts: Rollouts,
-    transitions: Sequence[Transition],
-    codes: Sequence[Encoded],
-    zs: Sequence[Ids],
-) -> ScoringTask:
-    """How well an action shows in each next state of the rollouts, asked with the IDM's own training prompt.
-
-    Args:
-        model: both roles.
-        rollouts: next states that the FWM wrote, R rows.
-        transitions: P transitions; their own next states are not used.
-        codes: their ids.
-        zs: the actions that the FWM was given. P
-    """
-    heads = [len(code.prompts.inverse(code.x, ())) - len(code.prompts.action) for code in codes]
-    return model._scoring_task(
-        rollouts, transitions, heads, zs, lambda p, y: model.idm.prompt(codes[p], y),
-        lambda p, y: model.codec.next_state(transitions[p].state, y),
-    )  # fmt: skip
 
 
 def best_rows(score_R: Tensor, prompt_of_R: Tensor) -> list[int]:

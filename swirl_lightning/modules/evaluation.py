@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +14,8 @@ from torchmetrics import Metric
 from swirl_lightning.metrics import DeltaF1, ExactMatch, MeanLogProb, PredictionMetric, TokenF1, UniqueShare
 from swirl_lightning.models import Policy
 from swirl_lightning.modules.grpo_mixin import target_logprobs
+from swirl_lightning.modules.world_model import WorldModel
 from swirl_lightning.types import Ids, InputError, Prediction, Transition
-
-if TYPE_CHECKING:
-    from swirl_lightning.modules.swirl import SWIRL
 
 
 @dataclass(frozen=True)
@@ -133,7 +131,7 @@ class Evaluation(nn.Module):
         self._kept: dict[object, tuple[bytes, RoleAnswers]] = {}
 
     @torch.no_grad()
-    def update(self, model: SWIRL, transitions: Sequence[Transition], keep: bool = False) -> list[Prediction]:
+    def update(self, model: WorldModel, transitions: Sequence[Transition], keep: bool = False) -> list[Prediction]:
         """Let both roles answer labelled transitions and count.
 
         Args:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import lightning as L
 
-from swirl_lightning.modules.grpo_mixin import GRPOMixin
-from swirl_lightning.types import Encoded, Ids
+from swirl_lightning.codecs import TextCodec
+from swirl_lightning.modules.grpo_mixin import GRPOMixin, Lesson, actions_of
+from swirl_lightning.types import Encoded, Ids, Transition
 
 
 class InverseDynamicsModel(GRPOMixin, L.LightningModule):
@@ -21,11 +23,28 @@ class InverseDynamicsModel(GRPOMixin, L.LightningModule):
     """
 
     role = "idm"
+    writes = "z"
 
     def __init__(self, prior: Literal["posterior", "state"] = "posterior", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.prior: Literal["posterior", "state"] = prior
 
-    def prompt(self, code: Encoded, y: Ids) -> Ids:
-        """What z completes."""
-        return code.prompts.inverse(code.x, y)
+    def prompt(self, code: Encoded, given: Ids) -> Ids:
+        """What z completes, given a next state y."""
+        return code.prompts.inverse(code.x, given)
+
+    def head(self, code: Encoded) -> Ids:
+        """What stands before y."""
+        return code.prompts.inverse_head(code.x)
+
+    def read(self, codec: TextCodec, transition: Transition, completion: Ids) -> str | None:
+        """The action that a completion says, which is never malformed."""
+        return codec.action(completion)
+
+    def lessons(self, codes: Sequence[Encoded], weight: float = 1.0) -> list[Lesson]:
+        """Z after (x, y); with the state prior, half of the weight is on z after x alone."""
+        zs = actions_of(codes)
+        prompts = [self.prompt(code, code.y) for code in codes]
+        if self.prior == "posterior":
+            return [Lesson(prompts, zs, weight)]
+        return [Lesson(prompts, zs, weight / 2), Lesson([code.prompts.prior(code.x) for code in codes], zs, weight / 2)]

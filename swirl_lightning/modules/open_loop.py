@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 import torch
 
-from swirl_lightning.codecs import TextCodec
-from swirl_lightning.types import Encoded, InputError, Transition
-
-if TYPE_CHECKING:
-    from swirl_lightning.modules.swirl import SWIRL
+from swirl_lightning.modules.prediction import passing_codec, predict_next
+from swirl_lightning.modules.world_model import WorldModel
+from swirl_lightning.types import InputError, Transition
 
 Chain = Sequence[Transition]
 
 
 @torch.no_grad()
-def open_loop(model: SWIRL, chains: Sequence[Chain]) -> list[list[str | None]]:
+def open_loop(model: WorldModel, chains: Sequence[Chain]) -> list[list[str | None]]:
     """The greedy next states of each chain, one per transition, the first from the chain's first state.
 
     From the second step on the model reads its own next state in place of the true one. Where one is malformed, or
@@ -33,19 +29,32 @@ def open_loop(model: SWIRL, chains: Sequence[Chain]) -> list[list[str | None]]:
     Raises:
         InputError: a transition has no action, or the first one of a chain is longer than ``max_tokens``.
     """
-    # a codec of its own: the model's keeps what it has encoded, and these states never come again
-    codec = TextCodec(model.codec.tokenizer, model.layouts, model.codec.state_form, model.codec.max_tokens)
+    codec = passing_codec(model)
+    for chain in chains:
+        for t in chain:
+            if t.action is None:
+                raise InputError(
+                    f"episode {t.episode!r} step {t.step}: a rollout needs the action, found none; leave it out"
+                )
+        codec.encode(chain[0])  # refuses what is too long
     said: list[list[str | None]] = [[] for _ in chains]
     for k in range(max(map(len, chains), default=0)):
-        going = [n for n, chain in enumerate(chains) if k < len(chain)]
-        states = {n: said[n][-1] if k else chains[n][0].state for n in going}
-        codes = {n: code for n in going if (code := _encode(codec, chains[n][k], states[n], first=k == 0))}
-        prompts = [model.fwm.prompt(code, _action(chains[n][k], code)) for n, code in codes.items()]
-        answers = dict(zip(codes, model.fwm.answer(prompts)[0] if prompts else [], strict=True))
-        for n in going:
-            state = states[n]
-            said[n].append(None if state is None or n not in answers else codec.next_state(state, answers[n]))
+        before = {n: chain[0].state if k == 0 else said[n][-1] for n, chain in enumerate(chains) if k < len(chain)}
+        after = _step(model, {n: (chains[n][k], state) for n, state in before.items() if state is not None})
+        for n in before:
+            said[n].append(after.get(n))
     return said
+
+
+def _step(model: WorldModel, steps: Mapping[int, tuple[Transition, str]]) -> dict[int, str | None]:
+    """The next state of each chain from the transition's action and the given state, those of a world together."""
+    after: dict[int, str | None] = {}
+    for environment in dict.fromkeys(t.environment for t, _ in steps.values()):
+        its = {n: step for n, step in steps.items() if step[0].environment == environment}
+        states, actions = [state for _, state in its.values()], [t.action or "" for t, _ in its.values()]
+        found = predict_next(model, states, actions, environment)
+        after |= {n: step.state for n, step in zip(its, found, strict=True)}
+    return after
 
 
 def chains_of(transitions: Iterable[Transition], steps: int) -> list[list[Transition]]:
@@ -77,21 +86,3 @@ def chains_of(transitions: Iterable[Transition], steps: int) -> list[list[Transi
 def _windows(run: list[Transition], steps: int) -> list[list[Transition]]:
     windows = [run[i : i + steps] for i in range(0, len(run), steps)]
     return [window for window in windows if len(window) > 1]
-
-
-def _encode(codec: TextCodec, t: Transition, state: str | None, *, first: bool) -> Encoded | None:
-    """The step from a state. What follows one that the model wrote is not known, and taken to be as long as it."""
-    if first:
-        return codec.encode(t)
-    if state is None:
-        return None
-    try:
-        return codec.encode(replace(t, state=state, next_state=state))
-    except InputError:
-        return None
-
-
-def _action(t: Transition, code: Encoded) -> tuple[int, ...]:
-    if code.z is None:
-        raise InputError(f"episode {t.episode!r} step {t.step}: a rollout needs the action, found none; leave it out")
-    return code.z

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from swirl_lightning.codecs import TextCodec
 from swirl_lightning.engine import GREEDY, Sampling
+from swirl_lightning.modules.world_model import WorldModel
 from swirl_lightning.types import Ids, InputError, Transition
-
-if TYPE_CHECKING:
-    from swirl_lightning.modules.swirl import SWIRL
 
 SHOWN = 80
 """Characters of a malformed prediction that its message shows."""
@@ -35,7 +33,7 @@ class NextState(NamedTuple):
 
 @torch.no_grad()
 def predict_next(
-    model: SWIRL,
+    model: WorldModel,
     states: Sequence[str],
     actions: Sequence[str],
     environment: str = "",
@@ -61,7 +59,7 @@ def predict_next(
     problems: dict[int, str] = {}
     for p, (state, action) in enumerate(zip(states, actions, strict=True)):
         # what the FWM is to write is not there yet: the shortest of its kind stands in
-        stand_in = state if model.state_form == "delta" else ""
+        stand_in = state if model.codec.state_form == "delta" else ""
         try:
             code = codec.encode(Transition("", 0, state, stand_in, action, environment))
         except InputError as error:
@@ -80,12 +78,12 @@ def predict_next(
     return [written.get(p) or NextState(None, 0.0, problems[p]) for p in range(len(states))]
 
 
-def passing_codec(model: SWIRL) -> TextCodec:
+def passing_codec(model: WorldModel) -> TextCodec:
     """The model's codec with a cache of its own, for texts that are seen once: what passes through is not kept."""
-    return TextCodec(model.codec.tokenizer, model.layouts, model.state_form, model.max_tokens)
+    return TextCodec(model.codec.tokenizer, model.layouts, model.codec.state_form, model.codec.max_tokens)
 
 
-def _read(model: SWIRL, state: str, ids: Ids, ended: bool, logp: float) -> NextState:
+def _read(model: WorldModel, state: str, ids: Ids, ended: bool, logp: float) -> NextState:
     next_state = model.codec.next_state(state, ids) if ended else None
     if next_state is not None:
         return NextState(next_state, logp)
@@ -94,5 +92,5 @@ def _read(model: SWIRL, state: str, ids: Ids, ended: bool, logp: float) -> NextS
     if not ended:
         limit = model.fwm.max_new_tokens
         return NextState(None, logp, f"found no end within {limit} tokens (model.fwm.max_new_tokens): {shown}")
-    expected = "an edit that fits the state" if model.state_form == "delta" else "lines that begin with a space"
+    expected = "an edit that fits the state" if model.codec.state_form == "delta" else "lines that begin with a space"
     return NextState(None, logp, f"found {shown}, expected {expected}")

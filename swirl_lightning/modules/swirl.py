@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from typing import Any, Literal
 
+import lightning as L
 import torch
+from lightning.pytorch.strategies import ParallelStrategy
 
 from swirl_lightning import __version__
 from swirl_lightning.codecs import Layout, StateForm, TextCodec, indent
@@ -13,24 +19,32 @@ from swirl_lightning.engine import MicroBatchSizes
 from swirl_lightning.engine.sharing import EngineName, choose_engine
 from swirl_lightning.environments.base import TransitionDataModule
 from swirl_lightning.models import BaseModel, Policy, Weights
-from swirl_lightning.models.optimizers import OptimizerName, make_optimizer
+from swirl_lightning.models.optimizers import OptimizerOptions
 from swirl_lightning.modules.checkpoint import read_checkpoint
 from swirl_lightning.modules.evaluation import Evaluation
 from swirl_lightning.modules.fwm import ForwardWorldModel
 from swirl_lightning.modules.grpo_mixin import GRPOMixin
 from swirl_lightning.modules.idm import InverseDynamicsModel
-from swirl_lightning.modules.phases import PhaseSteps
-from swirl_lightning.modules.planning import micro_batch_sizes
 from swirl_lightning.modules.random_state import get_random_state, set_random_state
+from swirl_lightning.modules.schedule import NamedStage, Stage, find_phase
+from swirl_lightning.modules.updates import Place, Updates
+from swirl_lightning.plan.page import Plan
+from swirl_lightning.plan.passes import Pass
+from swirl_lightning.plan.run_shape import RoleShape, RunShape
+from swirl_lightning.plan.sizes import available_bytes
 from swirl_lightning.rewards import LikelihoodReward, Reward
-from swirl_lightning.types import InputError, Prediction, Transition
+from swirl_lightning.types import Batch, InputError, Prediction, Transition, check_number
 
 REFERENCE = "reference"
 """The weight set of the phase's learner as the phase began; no more than one role needs it at a time."""
+log = logging.getLogger(__name__)
 
 
-class SWIRL(PhaseSteps):
+class SWIRL(L.LightningModule):
     """A Forward World Model and an Inverse Dynamics Model that teach each other.
+
+    It sets both up on one base model, hands each batch to the phase of the running stage, evaluates, and says what a
+    checkpoint holds. What a phase does stands in ``swirl_lightning.modules.phases``.
 
     Args:
         base: the language model under both.
@@ -47,12 +61,7 @@ class SWIRL(PhaseSteps):
         shared_weights: one weight set for both roles (theta = phi): less memory, less stable.
         latent: the action of a VIM prompt: a ``sample`` from the current IDM, or its ``greedy`` choice.
         bootstrap: weight of a supervised loss on (x, that action) -> true y beside GRPO in the VIM phase.
-        lr_schedule: shape of the learning rate over a stage, after the warm-up.
-        lr_warmup: updates of linear warm-up at the start of every stage.
-        optimizer: ``adamw``; ``adamw_8bit``, with moments of 8 bits; ``paged_adamw_8bit``, whose moments leave a full
-            GPU.
-        weight_decay: of the optimiser.
-        gradient_clip: largest norm of a gradient.
+        optimizer: how weights are updated.
         init_from: checkpoint of another run whose weights (and trained tokenizer) this one starts from.
         seed: of sampling.
     """
@@ -71,15 +80,15 @@ class SWIRL(PhaseSteps):
         shared_weights: bool = False,
         latent: Literal["sample", "greedy"] = "sample",
         bootstrap: float = 0.0,
-        lr_schedule: Literal["constant", "cosine"] = "cosine",
-        lr_warmup: int = 10,
-        optimizer: OptimizerName = "adamw",
-        weight_decay: float = 0.0,
-        gradient_clip: float = 1.0,
+        optimizer: OptimizerOptions = OptimizerOptions(),  # noqa: B008 - frozen
         init_from: str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
+        check_number("model.max_tokens", max_tokens, least=2)
+        check_number("model.bootstrap", bootstrap, least=0)
+        if micro_batch != "auto":
+            check_number("model.micro_batch (rows, or auto)", micro_batch, least=1)
         self.automatic_optimization = False
         self.base = base
         self.fwm = fwm
@@ -89,22 +98,22 @@ class SWIRL(PhaseSteps):
         self.state_form: StateForm = state_form
         self.max_tokens = max_tokens
         self.engine: EngineName = engine
-        if micro_batch != "auto" and micro_batch < 1:
-            raise InputError(f"model.micro_batch: found {micro_batch}, expected auto, or at least 1")
         self.micro_batch: int | Literal["auto"] = micro_batch
         self.shared_weights = shared_weights
-        self.latent = latent
+        self.latent: Literal["sample", "greedy"] = latent
         self.bootstrap = bootstrap
-        self.lr_schedule: Literal["constant", "cosine"] = lr_schedule
-        self.lr_warmup = lr_warmup
-        self.optimizer: OptimizerName = optimizer
-        self.weight_decay = weight_decay
-        self.gradient_clip = gradient_clip
+        self.optimizer = optimizer
         self.init_from = init_from
         self.seed = seed
+        self.updates = Updates(optimizer, seed)
+        self.layouts: Mapping[str, Layout] = {}
+        self.schedule: Sequence[NamedStage] = ()
+        self.stage: NamedStage | None = None
         self.results: dict[str, dict[str, float]] = {}
         self.predictions: list[tuple[Transition, Prediction]] = []
         self._random_state: dict[str, Any] | None = None
+
+    # ---- set-up
 
     def setup(self, stage: str) -> None:
         """Build tokenizer, codec and weights; the tokenizer may be trained on the run's own training texts."""
@@ -121,8 +130,7 @@ class SWIRL(PhaseSteps):
         else:
             markers = dict.fromkeys(marker for layout in self.layouts.values() for marker in layout.markers)
             tokenizer = self.base.tokenizer(map(indent, data.corpus()), tuple(markers))
-        sizes = micro_batch_sizes(self, self.trainer, fitting=stage == "fit")
-        self.assemble(tokenizer, self.trainer.strategy.root_device, sizes)
+        self.assemble(tokenizer, self.trainer.strategy.root_device, self._micro_batch_sizes(data))
         if start:
             self.weights.load_tensors(start["state_dict"])
         metrics = {name: part.metrics() for name, part in parts.items()}
@@ -155,16 +163,102 @@ class SWIRL(PhaseSteps):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """One optimiser per role, on parameters that never change."""
-        return [
-            make_optimizer(self.optimizer, role.policy.parameters(), role.learning_rate, self.weight_decay)
-            for role in (self.fwm, self.idm)
-        ]
+        return [self.optimizer.make(role.policy.parameters(), role.learning_rate) for role in (self.fwm, self.idm)]
+
+    # ---- memory
+
+    def plan(
+        self, stages: Sequence[Stage], batch_size: int, eval_batch_size: int, device: torch.device, room: float
+    ) -> Plan:
+        """What a run takes, pass by pass; nothing is loaded.
+
+        Args:
+            stages: the schedule.
+            batch_size: transitions per update, where a stage does not say otherwise.
+            eval_batch_size: transitions per batch of evaluation.
+            device: where it would run, which need not be there.
+            room: bytes that are free there.
+        """
+        shape = self._shape()
+        batches: dict[str, int] = {}
+        for stage in stages:
+            batches[stage.phase] = max(batches.get(stage.phase, 0), stage.batch_size or batch_size)
+        passes: dict[str, list[Pass]] = {name: find_phase(name).passes(shape, size) for name, size in batches.items()}
+        passes["evaluation"] = shape.evaluation(eval_batch_size)
+        if self.engine == "plain":
+            passes = {name: [work.alone() for work in group] for name, group in passes.items()}
+        sets = 2 if self.shared_weights else 3
+        memory = self.base.memory(device, sets=sets, moments=self.optimizer.moments)
+        return Plan(memory, passes, self.micro_batch, room)
+
+    def _shape(self) -> RunShape:
+        def of(role: GRPOMixin) -> RoleShape:
+            return RoleShape(
+                role.role, role.grpo.group_size, role.max_new_tokens, role.sampling.truncated,
+                compared=bool(role.grpo.beta) or role.grpo.inner_steps > 1, anchored=bool(role.grpo.anchor),
+            )  # fmt: skip
+
+        return RunShape(of(self.fwm), of(self.idm), self.max_tokens, self.latent == "sample", bool(self.bootstrap))
+
+    def _micro_batch_sizes(self, data: TransitionDataModule) -> MicroBatchSizes:
+        """What ``micro_batch`` comes to on the trainer's device, asked before the model is loaded."""
+        if self.micro_batch != "auto":
+            return MicroBatchSizes(*(self.micro_batch,) * 3)
+        device = self.trainer.strategy.root_device
+        room = available_bytes(device) / (1 if device.type == "cuda" else self.trainer.world_size)
+        stages = [named.stage for named in self.schedule]
+        sizes = self.plan(stages, data.batch_size, data.eval_batch_size, device, room).chosen
+        if sizes is None:
+            log.warning("a single row may not fit into the %.1f GiB that are free: see swirl plan", room / 2**30)
+            return MicroBatchSizes(1, 1, 1)
+        if any(sizes):
+            log.info("micro-batches: %s", ", ".join(f"{k} {n or 'all'}" for k, n in sizes._asdict().items()))
+        return sizes
+
+    # ---- training
+
+    def frozen(self, role: GRPOMixin) -> Policy:
+        """A role as it stood when the phase began, while the other one learns."""
+        return role.reference if self.shared_weights else role.policy
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, dict[str, float]]:
+        """One update of the running stage's phase. Returns its figures."""
+        assert self.stage is not None
+        started = time.perf_counter()
+        optimizers: Any = self.optimizers()
+        place = Place(
+            self.stage.index, self.stage.name, batch_idx, int(self.trainer.num_training_batches),
+            self.stage.stage.learning_rate, self.global_rank,
+        )  # fmt: skip
+        self.updates.begin(place, dict(zip(("fwm", "idm"), optimizers, strict=True)))
+        before = self._tokens()
+        with self._own_gradients():
+            figures = self.stage.phase.step(self, batch)
+        seconds = time.perf_counter() - started
+        tokens, gradient_tokens = (after - b for after, b in zip(self._tokens(), before, strict=True))
+        figures |= {f"share_{name}": value / seconds for name, value in self.updates.seconds.items()}
+        figures |= {"tokens": tokens, "gradient_tokens": gradient_tokens, "tokens_per_second": tokens / seconds}
+        return {"metrics": figures}
+
+    def _own_gradients(self) -> AbstractContextManager[Any]:
+        """Backward passes give this process's gradients alone: their number differs from process to process."""
+        strategy = self.trainer.strategy
+        return strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext()
+
+    def _tokens(self) -> tuple[int, int]:
+        policies = [policy for role in (self.fwm, self.idm) for policy in (role.policy, role.reference)]
+        return sum(p.tokens for p in policies), sum(p.gradient_tokens for p in policies)
 
     # ---- evaluation
 
+    @property
+    def can_answer(self) -> bool:
+        """Whether both roles can be evaluated: not in a fit while a stage runs after which they still cannot answer."""
+        return self.trainer.state.fn != "fit" or self.stage is None or self.stage.phase.answers
+
     def validation_step(self, batch: list[Transition], batch_idx: int, dataloader_idx: int = 0) -> None:
         """Evaluate one batch of the split that ``dataloader_idx`` stands for."""
-        if self._unmeasured():
+        if not self.can_answer:
             return
         split = self._splits()[dataloader_idx]
         predictions = self._evaluation(split).update(self, batch, keep=self.trainer.state.fn == "fit")
@@ -177,7 +271,7 @@ class SWIRL(PhaseSteps):
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics of every split and keep them in ``results``."""
-        if self._unmeasured():
+        if not self.can_answer:
             return
         self.results = {split: self._evaluation(split).compute() for split in self._splits()}
         for split, metrics in self.results.items():
@@ -189,11 +283,11 @@ class SWIRL(PhaseSteps):
 
     def predict_step(self, batch: list[Transition], batch_idx: int) -> list[Prediction]:
         """What both roles say of the batch."""
-        return self.evaluations["test"].update(self, batch)  # type: ignore[operator]
+        return self._evaluation("test").update(self, batch)
 
-    def _unmeasured(self) -> bool:
-        """Whether this evaluation follows a stage after which no role can answer yet."""
-        return self.trainer.state.fn == "fit" and self.trainer.fit_loop.stage.phase == "pretrain"  # type: ignore[attr-defined]
+    def add_results(self, split: str, metrics: Mapping[str, float]) -> None:
+        """Put what a callback has measured beside the metrics of a split."""
+        self.results[split].update(metrics)
 
     def _splits(self) -> tuple[str, ...]:
         """The splits that are being evaluated, in the order of their loaders."""

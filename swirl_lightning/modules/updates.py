@@ -1,87 +1,105 @@
-"""The machinery of one update: gradients, optimiser step, seeds and clocks."""
+"""One optimiser step after the other: learning rate, gradients of all processes, clipping; seeds and clocks."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import Any
 
-import lightning as L
 import torch
-from lightning.pytorch.strategies import ParallelStrategy
-from torch import Tensor
 
 from swirl_lightning.algorithms.schedules import learning_rate_factor
-from swirl_lightning.modules.fwm import ForwardWorldModel
+from swirl_lightning.models.optimizers import OptimizerOptions
 from swirl_lightning.modules.grpo_mixin import GRPOMixin
-from swirl_lightning.modules.idm import InverseDynamicsModel
 from swirl_lightning.modules.processes import average_gradients
+from swirl_lightning.types import Role
 
 
-class Updates(L.LightningModule):
-    """Both roles and how one of them is updated; gradients may come from any number of backward passes."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in the run an update stands.
 
-    fwm: ForwardWorldModel
-    idm: InverseDynamicsModel
-    lr_schedule: Literal["constant", "cosine"]
-    lr_warmup: int
-    gradient_clip: float
-    seed: int
+    Args:
+        stage: number of the stage in the schedule, from 0.
+        name: of the stage.
+        update: number of the update within the stage, from 0.
+        updates: of the stage.
+        learning_rate: the stage's own peak; None takes the role's.
+        rank: of this process.
+    """
 
-    def _begin(self, batch_idx: int) -> None:
-        """Start the clocks of update ``batch_idx``."""
-        self._update_index = batch_idx
-        self._clocks = {"generation": 0.0, "scoring": 0.0, "update": 0.0}
+    stage: int
+    name: str
+    update: int
+    updates: int
+    learning_rate: float | None = None
+    rank: int = 0
 
-    def _zero_grad(self, role: GRPOMixin) -> None:
+
+class Updates:
+    """The optimiser steps of a run, on gradients that may come from any number of backward passes.
+
+    Args:
+        options: of the optimisers.
+        seed: of the run.
+    """
+
+    optimizers: Mapping[Role, Any]
+    place: Place
+
+    def __init__(self, options: OptimizerOptions, seed: int) -> None:
+        self.options = options
+        self.seed = seed
+        self.seconds: dict[str, float] = {}
+
+    def begin(self, place: Place, optimizers: Mapping[Role, Any]) -> None:
+        """Come to the update at ``place`` and start its clocks."""
+        self.place = place
+        self.optimizers = optimizers
+        self.seconds = {"generation": 0.0, "scoring": 0.0, "update": 0.0}
+
+    def zero_grad(self, role: GRPOMixin) -> None:
+        """Drop the role's gradients."""
         for parameter in role.policy.parameters():
             parameter.grad = None
 
-    def _backward(self, loss: Tensor) -> None:
-        """Gradients of this process alone: a collective in every pass would need as many of them everywhere."""
-        strategy = self.trainer.strategy
-        with strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext():
-            self.manual_backward(loss)
+    def step(self, role: GRPOMixin, loss: float) -> float:
+        """One step of the role's optimiser on its gradients. Returns their norm before clipping.
 
-    def _step(self, role: GRPOMixin, loss: float) -> float:
-        """One step of the role's optimiser on its gradients. Returns their norm before clipping."""
-        loop: Any = self.trainer.fit_loop
-        optimizers: Any = self.optimizers()
-        optimizer = optimizers[(self.fwm, self.idm).index(role)]
-        peak = loop.stage.learning_rate or role.learning_rate
-        factor = learning_rate_factor(self._update_index, loop.updates, self.lr_warmup, self.lr_schedule)
+        Raises:
+            FloatingPointError: the norm is not finite.
+        """
+        place, options, optimizer = self.place, self.options, self.optimizers[role.role]
+        factor = learning_rate_factor(place.update, place.updates, options.lr_warmup, options.lr_schedule)
         for group in optimizer.param_groups:
-            group["lr"] = peak * factor
+            group["lr"] = (place.learning_rate or role.learning_rate) * factor
         average_gradients(role.policy.parameters())
-        norm = torch.nn.utils.clip_grad_norm_(role.policy.parameters(), self.gradient_clip)
+        norm = torch.nn.utils.clip_grad_norm_(role.policy.parameters(), options.gradient_clip)
         if not torch.isfinite(norm):
-            raise self._diverged(role, f"loss {loss:g} with gradient norm {float(norm):g}")
+            raise self.diverged(role, f"loss {loss:g} with gradient norm {float(norm):g}")
         optimizer.step()
         return float(norm)
 
-    def _diverged(self, role: GRPOMixin, found: str) -> FloatingPointError:
-        loop: Any = self.trainer.fit_loop
+    def diverged(self, role: GRPOMixin, found: str) -> FloatingPointError:
+        """The error that ends a run whose numbers are no longer finite."""
         return FloatingPointError(
-            f"{loop.current.name} update {self._update_index}: {found}; "
+            f"{self.place.name} update {self.place.update}: {found}; "
             f"lower model.{role.role}.learning_rate, or use a wider dtype"
         )
 
-    def _seeds(self, purpose: str, count: int) -> list[int]:
+    def seeds(self, purpose: str, count: int) -> list[int]:
         """One seed per prompt, from the position in the run alone: a resumed run draws the same."""
-        loop: Any = self.trainer.fit_loop
-        place = (self.seed, loop.index, self._update_index, self.global_rank, purpose)
+        place = (self.seed, self.place.stage, self.place.update, self.place.rank, purpose)
         return [int.from_bytes(blake2b(repr((*place, i)).encode(), digest_size=6).digest()) for i in range(count)]
 
     @contextmanager
-    def _clock(self, name: str) -> Iterator[None]:
+    def clock(self, name: str) -> Iterator[None]:
+        """Add the time that passes to ``seconds[name]``."""
         started = time.perf_counter()
         yield
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        self._clocks[name] += time.perf_counter() - started
-
-    def _tokens(self) -> tuple[int, int]:
-        policies = [policy for role in (self.fwm, self.idm) for policy in (role.policy, role.reference)]
-        return sum(p.tokens for p in policies), sum(p.gradient_tokens for p in policies)
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
+        self.seconds[name] += time.perf_counter() - started

@@ -1,22 +1,18 @@
-"""``swirl plan``: the peak of every pass by part, before anything is downloaded or allocated."""
+"""The plan of a run: the peak of every pass by part, before anything is downloaded or allocated."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
-import torch
-
 from swirl_lightning.engine import MicroBatchSizes
-from swirl_lightning.modules import SWIRL
-from swirl_lightning.modules.planning import SHARE, available_bytes, choose, memory_of, planned
 from swirl_lightning.plan.memory import Memory
 from swirl_lightning.plan.passes import Parts, Pass
-from swirl_lightning.types import InputError, Stage
+from swirl_lightning.plan.sizes import choose
 
 GIB = 2**30
-UNITS = {"": GIB, "GIB": GIB, "MIB": 2**20, "GB": 10**9, "MB": 10**6}
+SHARE = 0.9
+"""Of the memory that a plan may fill."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +29,7 @@ class Plan:
     memory: Memory
     passes: Mapping[str, Sequence[Pass]]
     micro_batch: int | str
-    room: int
+    room: float
 
     @property
     def every(self) -> list[Pass]:
@@ -106,7 +102,7 @@ class Plan:
             "model.base.init_args.gradient_checkpointing true": replace(now, checkpointing=True),
             "model.base.init_args.quantize nf4": replace(now, quantize="nf4"),
             "model.base.init_args.adapter_dtype bfloat16": replace(now, adapter_bytes=2),
-            "model.optimizer adamw_8bit": replace(now, moments=2),
+            "model.optimizer.name adamw_8bit": replace(now, moments=2),
         }
         for change, memory in changes.items():
             if now.rank is not None and memory != now and choose(memory, self.every, SHARE * self.room):
@@ -117,44 +113,6 @@ class Plan:
             if choose(now, shorter, SHARE * self.room):
                 yield f"  --model.max_tokens {int(longest * share)}"
                 return
-
-
-def make_plan(
-    module: SWIRL, stages: Sequence[Stage], *, batch_size: int, eval_batch_size: int, accelerator: str,
-    gpu_memory: str | None = None,
-) -> Plan:  # fmt: skip
-    """The plan of a run.
-
-    Args:
-        module: not set up.
-        stages: the schedule.
-        batch_size: transitions per update.
-        eval_batch_size: transitions per batch of evaluation.
-        accelerator: Lightning's name of it.
-        gpu_memory: of a GPU that need not be there; None asks this machine.
-
-    Raises:
-        InputError: a GPU is meant that is not there, or the size is not one.
-    """
-    here = torch.cuda.is_available() and accelerator != "cpu"
-    if gpu_memory is None and not here and accelerator not in ("auto", "cpu"):
-        raise InputError(f"trainer.accelerator: {accelerator}, and this machine has none: give --gpu_memory 24GiB")
-    device = torch.device("cuda" if here or gpu_memory else "cpu")
-    room = parse_bytes(gpu_memory) if gpu_memory else available_bytes(device)
-    works = planned(module, stages, batch_size, eval_batch_size)
-    return Plan(memory_of(module, device), works, module.micro_batch, room)
-
-
-def parse_bytes(text: str) -> int:
-    """Bytes of ``24GiB``, ``24GB``, ``800MiB``; a bare number is in GiB.
-
-    Raises:
-        InputError: the text is none of these.
-    """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
-    if not found or found[2].upper() not in UNITS:
-        raise InputError(f"--gpu_memory: found {text!r}, expected a size such as 24GiB, 24GB or 800MiB")
-    return int(float(found[1]) * UNITS[found[2].upper()])
 
 
 def _gib(value: float) -> str:

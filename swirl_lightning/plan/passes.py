@@ -7,7 +7,7 @@ nodes of a lane.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from swirl_lightning.engine.forest import LANE
@@ -80,6 +80,10 @@ class Pass:
     def rows(self) -> int:
         """Rows of a batch."""
         return self.groups * self.group_size
+
+    def alone(self) -> Pass:
+        """The same work where each text passes by itself, with nothing shared."""
+        return replace(self, groups=self.rows, group_size=1)
 
     def prompts(self, rows: int) -> int:
         """P, with ``rows`` rows at a time: whole groups, or one group in pieces."""

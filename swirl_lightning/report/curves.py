@@ -5,28 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from statistics import fmean
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 from swirl_lightning.report.escape import escape
 from swirl_lightning.report.gains import duration, fixed, label_of, open_loop_step, rank, split_key
 from swirl_lightning.report.run import Row, Run, number
 from swirl_lightning.report.svg import Band, Line, Point, line_chart, stacked_bar
-from swirl_lightning.types import Phase
 
-LEARNER = {"vim": "fwm", "bootstrap": "fwm", "elbo": "idm"}  # the band and the line take the learner's colour
-RL = ("vim", "elbo")
-SUPERVISED = ("pretrain", "sft", "bootstrap")
 POINTS = 150  # at most this many points a stage are drawn; each is the mean of its neighbours
 SHARES = ("generation", "scoring", "update")
 
 
 class Panel(NamedTuple):
-    """One training chart: ``curves`` holds (key, legend, style); no style takes the learner's colour."""
+    """One training chart of the stages whose updates have its keys.
+
+    ``curves`` holds (key, legend, style); no style takes the learner's colour. Stages whose updates have the key
+    ``without`` are left out.
+    """
 
     title: str
     note: str
     curves: tuple[tuple[str, str, str], ...]
-    phases: tuple[str, ...] = RL
+    without: str = ""
     spread: str = ""
     from_zero: bool = True
 
@@ -40,7 +40,7 @@ PANELS = (
           (("unique_share", "distinct samples", "one"), ("zero_variance_groups", "groups without a signal", "two"))),
     Panel("Completion length", "tokens", (("completion_length", "", ""),)),
     Panel("Supervised loss", "nats per token",
-          (("loss", "all", "one"), ("fwm/loss", "FWM", "fwm"), ("idm/loss", "IDM", "idm")), phases=SUPERVISED),
+          (("loss", "all", "one"), ("fwm_loss", "FWM", "fwm"), ("idm_loss", "IDM", "idm")), without="reward"),
 )  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def metric_charts(results: Row) -> str:
     keys = {key for stage in stages for split in ("metrics", "validation") for key in stage.get(split) or {}}
     places = {split_key(key) for key in keys if not open_loop_step(split_key(key)[1])}
     metrics = sorted({(where.rpartition("/")[0], metric) for where, metric in places}, key=lambda m: (m[0], rank(m[1])))
-    bands = [Band(stage["stage"], i, i + 1, phase_of(stage["stage"], results)) for i, stage in enumerate(stages)]
+    bands = [Band(stage["stage"], i, i + 1, learner_of(stage["stage"], results)) for i, stage in enumerate(stages)]
     figures = []
     for environment, metric in metrics:
         title = f"{environment}: {label_of(metric)}" if environment else label_of(metric)
@@ -127,11 +127,10 @@ def time_table(run: Run) -> str:
     )
 
 
-def phase_of(stage: str, results: Row) -> str:
-    """The phase of a stage: as results.json has it, else from the stage's name; "other" when unknown."""
-    known = {entry["stage"]: entry.get("phase") for entry in results["stages"]}
-    phase = known.get(stage) or {"warmup": "sft"}.get(stage, stage.partition("-")[0])
-    return phase if phase in get_args(Phase) else "other"
+def learner_of(stage: str, results: Row) -> str:
+    """The role that alone learned in a stage; "both" where that is not so, or not known."""
+    learners = {entry["stage"]: entry.get("learners") for entry in results["stages"]}.get(stage)
+    return learners[0] if isinstance(learners, list) and learners in (["fwm"], ["idm"]) else "both"
 
 
 def _panel(panel: Panel, stages: dict[str, dict[float, Row]], results: Row) -> str:
@@ -139,18 +138,19 @@ def _panel(panel: Panel, stages: dict[str, dict[float, Row]], results: Row) -> s
     lines: list[Line] = []
     legend: dict[tuple[str, str], None] = {}
     for stage, rows in stages.items():
-        phase = phase_of(stage, results)
-        keys = [curve for curve in panel.curves if any(number(row, curve[0]) is not None for row in rows.values())]
-        if phase not in panel.phases or not keys:
+        there = {key for row in rows.values() for key in row if number(row, key) is not None}
+        keys = [curve for curve in panel.curves if curve[0] in there]
+        if not keys or panel.without in there:
             continue
+        learner = learner_of(stage, results)
         start = bands[-1].end if bands else 0.0
         first, last = min(rows), max(rows)
-        bands.append(Band(stage, start, start + last - first + 1, phase))
+        bands.append(Band(stage, start, start + last - first + 1, learner))
         for key, label, style in keys:
-            style = style or LEARNER[phase]
+            style = style or learner
             points = _points(rows, key, panel.spread, shift=start - first + 0.5)
             lines.append(Line(tuple(points), style))
-            legend[style, label or f"{style.upper()} learns"] = None
+            legend[style, label or ("both learn" if style == "both" else f"{style.upper()} learns")] = None
     if not lines:
         return ""
     return _figure(panel.title, panel.note, legend, line_chart(panel.title, lines, bands, from_zero=panel.from_zero))

@@ -86,14 +86,9 @@ class Comparison:
 
 
 def compare(results: Row) -> Comparison:
-    """Compare the first measured stage with the last one.
-
-    Pretraining is passed over where a later stage was measured: it knows no actions, and a gain over it would mostly
-    be the warm-up's.
-    """
+    """Compare the first measured stage with the last one; a stage after which no role can answer has no metrics."""
     stages = results["stages"]
     measured = [index for index, stage in enumerate(stages) if stage.get("metrics")]
-    measured = [index for index in measured if stages[index].get("phase") != "pretrain"] or measured[-1:]
     if not measured:
         return Comparison(None, None, (), 0, 0.0, ())
     first, last = measured[0], measured[-1]

@@ -46,7 +46,7 @@ svg { display: block; width: 100%; }
 .chart { height: auto; }
 .bar { height: 14px; border-radius: 3px; background: color-mix(in srgb, var(--ink) 5%, transparent); }
 .fwm, .update { --c: var(--fwm); } .idm, .scoring { --c: var(--idm); }
-.one, .generation { --c: var(--one); } .two { --c: var(--two); } .other { --c: var(--other); }
+.one, .both, .generation { --c: var(--one); } .two { --c: var(--two); } .other { --c: var(--other); }
 .part { fill: var(--c); }
 .line { fill: none; stroke: var(--c); stroke-width: 1.8; stroke-linejoin: round; stroke-linecap: round; }
 .line.dashed { stroke-width: 1.2; stroke-dasharray: 3 3; opacity: .75; }
@@ -54,8 +54,8 @@ svg { display: block; width: 100%; }
 .spread { fill: var(--c); opacity: .16; }
 .grid { stroke: var(--ink); stroke-opacity: .09; }
 .band { fill: var(--ink); opacity: .035; }
-.band.vim, .band.bootstrap { fill: var(--fwm); opacity: .1; }
-.band.elbo { fill: var(--idm); opacity: .12; }
+.band.fwm { fill: var(--fwm); opacity: .1; }
+.band.idm { fill: var(--idm); opacity: .12; }
 .tick, .stage { font-size: 10.5px; fill: var(--soft); }
 .tick { text-anchor: end; font-variant-numeric: tabular-nums; }
 .stage { text-anchor: middle; }

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
+from swirl_lightning.engine.rollouts import Rollouts
 from swirl_lightning.models import Policy
-from swirl_lightning.types import Ids, InputError, Rollouts, Transition
+from swirl_lightning.types import Ids, InputError, Transition, check_number
 
 
 @dataclass(frozen=True)
@@ -21,14 +22,14 @@ class ScoringTask:
         rows: what follows: the completion, what the layout puts after it, and the target. N entries.
         scored: length of each target, end token included. N entries.
         transitions: what each group started from; its action is None. P entries.
-        text: the completion of row n as text; None where it is malformed.
+        texts: the completions as text; None where one is malformed. N entries.
     """
 
     prompts: tuple[Ids, ...]
     rows: tuple[Ids, ...]
     scored: tuple[int, ...]
     transitions: tuple[Transition, ...]
-    text: Callable[[int], str | None]
+    texts: tuple[str | None, ...]
 
 
 class Rewards(NamedTuple):
@@ -69,6 +70,8 @@ class WeightedSum:
                 f"model.reward: WeightedSum has {len(self.rewards)} rewards but {len(self.weights)} weights; expected "
                 "one weight for each"
             )
+        for weight in self.weights:
+            check_number("model.reward: a weight of WeightedSum", weight)
 
     def __call__(self, rollouts: Rollouts, task: ScoringTask, scorer: Policy) -> Rewards:  # noqa: D102
         results = [reward(rollouts, task, scorer) for reward in self.rewards]

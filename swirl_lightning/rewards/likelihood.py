@@ -7,9 +7,10 @@ from typing import Literal
 import torch
 
 from swirl_lightning.algorithms.objectives import sequence_reward
+from swirl_lightning.engine.rollouts import Rollouts
 from swirl_lightning.models import Policy
 from swirl_lightning.rewards.base import Rewards, ScoringTask
-from swirl_lightning.types import Rollouts
+from swirl_lightning.types import check_number
 
 NO_ANSWER = -10.0  # nats per token, the floor of the authors' release
 
@@ -25,6 +26,7 @@ class LikelihoodReward:
 
     def __init__(self, normalize: Literal["mean", "sum"] = "mean", floor: float | None = -10.0) -> None:
         self.normalize: Literal["mean", "sum"] = normalize
+        check_number("model.reward.floor", floor)
         self.floor = floor
 
     @torch.no_grad()
@@ -34,7 +36,7 @@ class LikelihoodReward:
         total_N = sequence_reward(scores.logp, scores.mask, normalize=self.normalize, floor=self.floor)
         lengths_N = torch.tensor(task.scored, device=total_N.device) if self.normalize == "sum" else 1
         lowest_N = total_N.new_full(total_N.shape, NO_ANSWER) * lengths_N if self.floor is None else self.floor
-        readable = [task.text(n) is not None for n in range(len(task.rows))]
+        readable = [text is not None for text in task.texts]
         answered_N = rollouts.finished & torch.tensor(readable, device=total_N.device)
         total_N = torch.where(answered_N, total_N, lowest_N)
         return Rewards(total_N, {"sequence_logp": scores.logp.sum(1)})

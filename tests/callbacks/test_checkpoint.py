@@ -6,7 +6,7 @@ import torch
 
 from swirl_lightning.callbacks import PhaseCheckpoint
 from swirl_lightning.callbacks.freeze import running
-from swirl_lightning.types import Stage
+from swirl_lightning.modules.schedule import Stage
 
 
 class Written(L.Callback):

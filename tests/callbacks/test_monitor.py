@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from swirl_lightning.callbacks.monitor import PhaseMonitor
-from swirl_lightning.types import Stage
+from swirl_lightning.modules.schedule import Stage
 
 HEALTHY = {"zero_variance_groups": 0.5, "truncated_share": 0.1, "entropy": 0.4}
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from swirl_lightning.callbacks import PhaseCheckpoint
+from swirl_lightning.modules.schedule import Stage
 from swirl_lightning.rewards import LikelihoodReward, Rewards
-from swirl_lightning.types import Stage
 
 PHASES = ("pretrain", "sft", "vim", "elbo")
 NAMES = ("pretrain", "warmup", "vim", "elbo")

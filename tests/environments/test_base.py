@@ -7,7 +7,8 @@ import torch
 
 from swirl_lightning.environments.base import TransitionDataModule
 from swirl_lightning.environments.splits import kind
-from swirl_lightning.types import Batch, InputError, Stage
+from swirl_lightning.modules.schedule import Stage
+from swirl_lightning.types import Batch, InputError
 
 LENGTHS = {"labelled": 20, "state_only": 30, "validation": 7, "test": 9}
 

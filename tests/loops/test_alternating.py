@@ -7,7 +7,8 @@ import pytest
 from lightning.pytorch.loops.fit_loop import _FitLoop
 
 from swirl_lightning.loops import AlternatingLoop, expand_schedule
-from swirl_lightning.types import InputError, Stage
+from swirl_lightning.modules.schedule import Stage
+from swirl_lightning.types import InputError
 
 
 def names(*arguments):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from swirl_lightning.engine import GREEDY
-from swirl_lightning.types import Rollouts
+from swirl_lightning.engine.rollouts import Rollouts
 
 PROMPTS = ((7, 8, 9, 10), (30, 31))
 COMPLETIONS = ((), (40, 41), (50,), (60, 61, 62, 63))

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from swirl_lightning.modules import grpo_mixin
+from swirl_lightning.modules.schedule import Stage
 from swirl_lightning.rewards import Rewards
-from swirl_lightning.types import Stage
 
 
 def values(model, name):

@@ -5,8 +5,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from swirl_lightning.engine.rollouts import Rollouts
 from swirl_lightning.modules.processes import average_gradients
-from swirl_lightning.types import Rollouts
 
 SHARES = ([0, 1], [2, 3])
 COMPLETIONS = [[(40,), (41, 42)], [(), (40, 41, 42)], [(43, 44, 45, 46, 47), (48,)], [(), (49,)]]

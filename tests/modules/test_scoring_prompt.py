@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from swirl_lightning.types import Batch, Rollouts
+from swirl_lightning.engine.rollouts import Rollouts
+from swirl_lightning.types import Batch
 
 METRICS = {"sequence_logp": 0.0, "kl": 0.0, "completion_length": 1.0}
 

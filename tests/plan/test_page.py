@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from swirl_lightning.modules.planning import SHARE, choose, memory_of, planned
 
 from swirl_lightning.cli import main
 from swirl_lightning.engine import MicroBatchSizes
 from swirl_lightning.engine.micro_batches import ALL_AT_ONCE
 from swirl_lightning.modules import planning
-from swirl_lightning.modules.planning import SHARE, choose, memory_of, planned
+from swirl_lightning.modules.schedule import Stage
 from swirl_lightning.plan.page import parse_bytes
-from swirl_lightning.types import InputError, Stage
+from swirl_lightning.types import InputError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 BASE = "--model.base.init_args"

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from swirl_lightning.engine.rollouts import Rollouts
 from swirl_lightning.rewards import LikelihoodReward, Rewards, ScoringTask, WeightedSum
-from swirl_lightning.types import InputError, Rollouts
+from swirl_lightning.types import InputError
 
 PROMPTS = ((7, 8, 9), (30, 31))
 ROWS = ((11, 12, 40, 41, 0), (40, 41, 0), (13, 50, 0), (14, 15, 16, 17, 50, 0))

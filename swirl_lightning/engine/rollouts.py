@@ -6,13 +6,48 @@ Shape letters: P prompts, G samples per prompt, N distinct rows, T completion to
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from swirl_lightning.engine.sampling import Samples
-from swirl_lightning.types import Ids, Rollouts
+from swirl_lightning.types import Ids
+
+
+@dataclass(frozen=True, slots=True)
+class Rollouts:
+    """A batch of groups. Identical completions of one prompt are kept once.
+
+    Shape letters: P prompts, G samples per prompt, N distinct rows, T completion tokens, K support size.
+
+    Args:
+        prompts: P prompts as ids.
+        completions: N distinct completions as ids, without the end token.
+        prompt_of: prompt of each row. [N]
+        row_of: row of each sample. [P, G]
+        ids: sampled ids, end token included, padded on the right. [N, T]
+        mask: True on sampled tokens. [N, T]
+        finished: True where the end token was sampled before the length limit. [N]
+        logp: log-probability of each sampled token under the distribution it was drawn from. [N, T]
+        support: token ids that distribution could draw (top-p, top-k), padded with -1; None means all. [N, T, K]
+    """
+
+    prompts: tuple[Ids, ...]
+    completions: tuple[Ids, ...]
+    prompt_of: Tensor
+    row_of: Tensor
+    ids: Tensor
+    mask: Tensor
+    finished: Tensor
+    logp: Tensor
+    support: Tensor | None = None
+
+    @property
+    def counts(self) -> Tensor:
+        """How many samples each row stands for. [N]"""
+        return torch.bincount(self.row_of.flatten(), minlength=len(self.completions))
 
 
 def collect(

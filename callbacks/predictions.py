@@ -1,0 +1,31 @@
+"""What ``swirl predict`` writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from swirl_lightning.callbacks.rows import row_of, write_whole
+
+
+class PredictionWriter(L.Callback):
+    """Writes what both roles say of the test episodes to ``predictions.jsonl``, one file per process."""
+
+    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: D102
+        self._rows: list[dict[str, Any]] = []
+
+    def on_predict_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *args: Any
+    ) -> None:
+        """Keep a batch of predictions."""
+        self._rows += map(row_of, batch, outputs)
+
+    def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write them."""
+        rank = "" if trainer.world_size == 1 else f"-{trainer.global_rank}"
+        path = Path(trainer.log_dir or ".") / f"predictions{rank}.jsonl"
+        write_whole(path, "".join(json.dumps(row) + "\n" for row in self._rows))
+        print(f"predictions: {path}")

@@ -1,0 +1,29 @@
+"""Transitions with what was said of them, as rows of a file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from swirl_lightning.types import Prediction, Transition
+
+
+def row_of(transition: Transition, prediction: Prediction) -> dict[str, Any]:
+    """The row of samples.jsonl and predictions.jsonl."""
+    return {
+        "episode": transition.episode,
+        "step": transition.step,
+        "state": transition.state,
+        "action": transition.action,
+        "next_state": transition.next_state,
+        "predicted_action": prediction.action,
+        "predicted_next_state": prediction.next_state,
+    }
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file beside its place and move it there, so that it is whole or not there."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

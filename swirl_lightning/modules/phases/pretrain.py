@@ -1,0 +1,37 @@
+"""Language modelling of states, for a model that is built from scratch."""
+
+from __future__ import annotations
+
+from swirl_lightning.modules.grpo_mixin import Lesson
+from swirl_lightning.modules.phases.base import Phase, Run, teach
+from swirl_lightning.plan.passes import Pass
+from swirl_lightning.plan.run_shape import RunShape
+from swirl_lightning.types import Batch
+
+
+class Pretrain(Phase):
+    """Language modelling of x then y, without actions; stands in for what a pretrained base knows.
+
+    It trains the FWM's weights; when it ends, the IDM starts from the same ones.
+    """
+
+    name = "pretrain"
+    pools = ("labelled", "state_only")
+    learners = ("fwm",)
+    answers = False
+
+    def step(self, run: Run, batch: Batch) -> dict[str, float]:
+        """One supervised update of the FWM on whole texts."""
+        codes = [run.codec.encode(t) for t in batch.pairs]
+        texts = [code.x + code.prompts.next_state + code.y for code in codes]
+        with run.updates.clock("update"):
+            loss, norm = teach(run, run.fwm, [Lesson([code.prompts.start for code in codes], texts)])
+        return {"loss": loss, "grad_norm": norm}
+
+    def end(self, run: Run) -> None:
+        """Both roles start from the one pretrained model."""
+        run.weights.copy(run.fwm.policy.name, run.idm.policy.name)
+
+    def passes(self, shape: RunShape, batch_size: int) -> list[Pass]:
+        """One text per transition."""
+        return [Pass("update", "language modelling", batch_size, 1, 1, shape.max_tokens - 1)]

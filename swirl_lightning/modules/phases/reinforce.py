@@ -1,0 +1,102 @@
+"""The update that both RL phases share: sample, reward, advantage, loss, step.
+
+Shape letters: P prompts, G samples per prompt, N distinct rows, T tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from swirl_lightning.algorithms.objectives import kl_estimate, row_sum
+from swirl_lightning.engine.rollouts import Rollouts
+from swirl_lightning.modules.grpo_mixin import GRPOMixin, Lesson
+from swirl_lightning.modules.phases.base import Run
+from swirl_lightning.modules.scoring import scoring_task
+from swirl_lightning.types import Encoded, Ids, Transition
+
+
+def reinforce(
+    run: Run,
+    transitions: Sequence[Transition],
+    codes: Sequence[Encoded],
+    prompts: Sequence[Ids],
+    targets: Sequence[Ids],
+    *,
+    learner: GRPOMixin,
+    scorer: GRPOMixin,
+    ref_prompts: Sequence[Ids],
+    lessons: Sequence[Lesson] = (),
+) -> dict[str, float]:
+    """Update the learner by GRPO on the frozen scorer's judgement of its completions. Returns the update's figures.
+
+    Args:
+        run: of whose reward, seeds and optimisers use is made.
+        transitions: P state-only transitions.
+        codes: their ids. P
+        prompts: what the learner completes. P
+        targets: what the scorer is asked for after each completion. P
+        learner: the role that learns.
+        scorer: the role that judges.
+        ref_prompts: what the reference completes in the KL term. P
+        lessons: supervised losses beside the GRPO loss.
+
+    Raises:
+        FloatingPointError: a log-prob, a reward or a gradient is not finite.
+    """
+    updates = run.updates
+    with updates.clock("generation"):
+        rollouts = learner.rollout(prompts, updates.seeds(learner.writes, len(prompts)))
+    with updates.clock("scoring"):
+        task = scoring_task(rollouts, transitions, codes, targets, learner=learner, scorer=scorer, codec=run.codec)
+        rewards = run.reward(rollouts, task, run.frozen(scorer))
+        for name, x in (("log-prob of a sample", rollouts.logp), ("reward", rewards.total)):
+            if not x.isfinite().all():
+                raise updates.diverged(learner, f"a {name} is not finite")
+        experience = learner.experience(rollouts, rewards.total, ref_prompts)
+    for _ in range(learner.grpo.inner_steps):
+        with updates.clock("update"):
+            updates.zero_grad(learner)
+            update = learner.reinforce(experience)
+            loss = update.loss
+            for lesson in lessons:
+                loss += lesson.weight * learner.study(lesson)
+            grad_norm = updates.step(learner, loss)
+    weight_N = rollouts.counts / rollouts.counts.sum()
+    return {
+        **_of_rewards(rewards.total[rollouts.row_of]),
+        **_of_completions(rollouts, weight_N),
+        "loss": loss,
+        "kl": update.kl,
+        "clip_fraction": update.clip_fraction,
+        "entropy": update.entropy,
+        "grad_norm": grad_norm,
+        **{f"reward_{name}": float((part * weight_N).sum()) for name, part in rewards.parts.items()},
+        **_sequence_kl(rollouts, experience.ref_logp, weight_N),
+    }
+
+
+def _of_rewards(rewards_PG: Tensor) -> dict[str, float]:
+    std_P = rewards_PG.std(dim=1)
+    return {
+        "reward": float(rewards_PG.mean()),
+        "reward_std": float(std_P.mean()),
+        "zero_variance_groups": float((std_P == 0).float().mean()),
+    }
+
+
+def _of_completions(rollouts: Rollouts, weight_N: Tensor) -> dict[str, float]:
+    return {
+        "unique_share": len(rollouts.completions) / rollouts.row_of.numel(),
+        "completion_length": float((rollouts.mask.sum(1) * weight_N).sum()),
+        "truncated_share": float((~rollouts.finished * weight_N).sum()),
+    }
+
+
+def _sequence_kl(rollouts: Rollouts, ref_logp: Tensor | None, weight_N: Tensor) -> dict[str, float]:
+    """KL of whole completions to the reference, in nats, as the policy stood when it sampled them."""
+    if ref_logp is None:
+        return {}
+    kl_N = row_sum(kl_estimate(rollouts.logp, ref_logp, "k1"), rollouts.mask)
+    return {"sequence_kl": float((kl_N * weight_N).sum())}

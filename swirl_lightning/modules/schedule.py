@@ -1,0 +1,115 @@
+"""The stages of a run: which phase, how long, in which order."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from swirl_lightning.environments.loaders import Draw
+from swirl_lightning.modules.phases import PHASES, Phase
+from swirl_lightning.types import InputError, check_number
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One entry of the schedule.
+
+    Args:
+        phase: what is optimised: ``pretrain`` (language modelling of x then y, no action), ``sft`` (both roles on the
+            labelled half), ``bootstrap`` (the FWM on the IDM's own labels of the state-only half), ``vim`` (the FWM
+            learns, the IDM scores), ``elbo`` (the IDM learns, the FWM scores), or the path of a class that extends
+            ``swirl_lightning.modules.phases.Phase``.
+        updates: number of optimiser updates; null means one pass over the phase's data.
+        learning_rate: peak learning rate; null takes the learning rate of the role.
+        batch_size: transitions per update; null takes ``data.batch_size``.
+    """
+
+    phase: str
+    updates: int | None = None
+    learning_rate: float | None = None
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        find_phase(self.phase)
+        check_number(f"schedule: updates of a {self.phase!r} stage", self.updates, least=1)
+        check_number(f"schedule: learning_rate of a {self.phase!r} stage", self.learning_rate, above=0)
+        check_number(f"schedule: batch_size of a {self.phase!r} stage", self.batch_size, least=1)
+
+
+@dataclass(frozen=True, slots=True)
+class NamedStage:
+    """A stage at its place in the schedule.
+
+    Args:
+        index: number in the schedule, from 0.
+        name: ``pretrain``, ``warmup``, ``vim-1``, ``elbo-1``, ``vim-2``, ...; unique in a run.
+        iteration: 0 before the first iteration, then 1, 2, ...
+        stage: what to do.
+    """
+
+    index: int
+    name: str
+    iteration: int
+    stage: Stage
+
+    @property
+    def phase(self) -> Phase:
+        """What an update does."""
+        return find_phase(self.stage.phase)
+
+    @property
+    def draw(self) -> Draw:
+        """What its batches are drawn from."""
+        phase, stage = self.phase, self.stage
+        return Draw(
+            self.name, self.index, phase.pools, phase.reads_actions, phase.anchored, stage.updates, stage.batch_size
+        )
+
+
+def find_phase(name: str) -> Phase:
+    """The phase that a schedule names: one of the table, or a class of another package by its path.
+
+    Raises:
+        InputError: there is no such phase.
+    """
+    if name in PHASES:
+        return PHASES[name]
+    module, _, attribute = name.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), attribute) if module else None
+    except (ImportError, AttributeError):
+        found = None
+    if isinstance(found, type) and issubclass(found, Phase):
+        return found()
+    close = get_close_matches(name, PHASES, 1)
+    raise InputError(
+        f"schedule: found the phase {name!r}, expected one of {', '.join(PHASES)}, or the path of a class that extends "
+        "swirl_lightning.modules.phases.Phase" + (f"; did you mean {close[0]}?" if close else "")
+    )
+
+
+def expand_schedule(warmup: Sequence[Stage], iteration: Sequence[Stage], iterations: int) -> tuple[NamedStage, ...]:
+    """The stages of a run in order: the warm-up once, then the iteration as often as asked.
+
+    Raises:
+        InputError: there is nothing to do.
+    """
+    check_number("trainer.iterations", iterations, least=0)
+    planned = [(0, stage) for stage in warmup] + [(i + 1, stage) for i in range(iterations) for stage in iteration]
+    if not planned:
+        raise InputError(
+            "trainer: warmup and iteration hold no stage (or iterations is 0), so there is nothing to train"
+        )
+    seen: dict[str, int] = {}
+    stages = []
+    for index, (number, stage) in enumerate(planned):
+        phase = find_phase(stage.phase).name
+        base = "warmup" if phase == "sft" and number == 0 else phase
+        name = f"{base}-{number}" if number else base
+        seen[name] = seen.get(name, 0) + 1
+        # the same phase twice in an iteration: vim-1, vim-1b
+        suffix = "" if seen[name] == 1 else chr(ord("a") + seen[name] - 1)
+        stages.append(NamedStage(index, name + suffix, number, stage))
+    return tuple(stages)
