@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser
 
 from swirl_lightning.environments.base import TransitionDataModule
@@ -155,6 +156,14 @@ def test_every_page_can_be_found():
     assert set(PAGES) <= known
 
 
+def test_the_hooks_before_a_commit_are_those_of_make_lint():
+    recipe = re.search(r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    commands = [hook["entry"] for hook in repository["hooks"]]
+    assert commands == [line.strip().replace("$(BIN)", ".venv/bin") for line in recipe.splitlines()]
+    assert not any(hook["pass_filenames"] for hook in repository["hooks"])
+
+
 # ---- options
 
 
@@ -286,3 +295,16 @@ def test_add_a_reward(tmp_path):
     for row in rows:
         assert -12 <= row["reward_Shortness"] < 0
         assert row["reward"] == pytest.approx(row["reward_LikelihoodReward"] + 0.02 * row["reward_Shortness"])
+
+
+def test_add_a_phase(tmp_path):
+    shutil.copy(DEBUG, tmp_path)
+    follow("docs/add_a_phase.md", tmp_path)
+    run = tmp_path / "runs/debug/version_0"
+    results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    before, after = (next(s for s in results["stages"] if s["stage"] == name) for name in ("warmup", "naming-1"))
+    roles = {name.partition("/")[0] for name, value in after["metrics"].items() if value != before["metrics"][name]}
+    assert roles == {"idm"}  # the other role stood still
+    losses = [row["loss"] for row in history(run) if row["stage"] == "naming-1"]
+    assert len(losses) == 8
+    assert all(loss > 0 for loss in losses)
