@@ -27,8 +27,9 @@ from swirl_lightning.engine.rollouts import Rollouts
 from swirl_lightning.engine.shared_prefix import pad
 from swirl_lightning.models import LoraWeights, Policy
 from swirl_lightning.modules.fwm import ForwardWorldModel
-from swirl_lightning.modules.grpo_mixin import GRPOMixin, GRPOOptions
+from swirl_lightning.modules.grpo_mixin import GRPOMixin
 from swirl_lightning.modules.idm import InverseDynamicsModel
+from swirl_lightning.modules.learning import GRPOOptions
 from swirl_lightning.rewards import LikelihoodReward, ScoringTask
 from swirl_lightning.types import Ids
 

@@ -62,7 +62,7 @@ def spy(patch):
     step, generate = SWIRL.training_step, Policy.generate
 
     def spied_step(self, batch, batch_idx):
-        phase = self.trainer.fit_loop.stage.phase
+        phase = self.trainer.fit_loop.current.phase.name
         now.texts, now.tokenizer = seen[phase], self.codec.tokenizer
         result = step(self, batch, batch_idx)
         now.texts = None

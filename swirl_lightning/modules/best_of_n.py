@@ -58,7 +58,9 @@ def best_of_n(model: WorldModel, transitions: Sequence[Transition], n: int, seed
         prompts, seeds, group_size=n, max_tokens=fwm.max_new_tokens, sampling=fwm.sampling
     )  # fmt: skip
     task = scoring_task(rollouts, transitions, codes, zs, learner=fwm, scorer=model.idm, codec=model.codec)
-    score_R = LikelihoodReward(floor=-inf)(rollouts, task, model.idm.policy).total
+    score_R = LikelihoodReward(floor=None)(rollouts, task, model.idm.policy).total
+    readable_R = torch.tensor([text is not None for text in task.texts], device=score_R.device)
+    score_R = score_R.masked_fill(~(readable_R & rollouts.finished), -inf)
     states = task.texts
     firsts, chosen = rollouts.row_of[:, 0].tolist(), best_rows(score_R, rollouts.prompt_of)
     distinct = [tuple(states[r] for r in rows) for rows in _rows_of(rollouts.prompt_of)]

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import lightning as L
 
 from swirl_lightning.codecs import TextCodec
-from swirl_lightning.modules.grpo_mixin import GRPOMixin, Lesson, actions_of
+from swirl_lightning.modules.grpo_mixin import GRPOMixin, actions_of
+from swirl_lightning.modules.learning import Lesson
 from swirl_lightning.types import Encoded, Ids, Transition
 
 

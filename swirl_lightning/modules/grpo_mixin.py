@@ -7,158 +7,40 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from swirl_lightning.algorithms.grpo import (
-    AdvantageScale,
-    Importance,
-    LossKind,
-    group_advantages,
-    grpo_loss,
-    loss_normalizer,
-)
+from swirl_lightning.algorithms.grpo import group_advantages, loss_normalizer
 from swirl_lightning.codecs import TextCodec
 from swirl_lightning.engine import GREEDY, Sampling, Scores
 from swirl_lightning.engine.rollouts import Rollouts
 from swirl_lightning.models import Policy
+from swirl_lightning.modules.learning import (
+    Experience,
+    GRPOObjective,
+    GRPOOptions,
+    Lesson,
+    SupervisedObjective,
+    Update,
+)
 from swirl_lightning.modules.processes import gather, mean_over_processes
 from swirl_lightning.types import Encoded, Ids, InputError, Role, Transition, check_number
 
 
-@dataclass(frozen=True)
-class GRPOOptions:
-    """How a role learns by GRPO (arXiv:2402.03300).
+class Answers(NamedTuple):
+    """One completion of each of P prompts.
 
     Args:
-        group_size: completions sampled per prompt, G.
-        beta: weight of the KL to the reference, the policy as its phase began; 0 leaves the term out.
-        inner_steps: optimiser steps on one batch of rollouts.
-        clip_low: the probability ratio is clipped below at 1 - clip_low.
-        clip_high: and above at 1 + clip_high.
-        loss: how token terms are averaged: ``grpo`` by completion, ``dr_grpo`` by max_new_tokens (arXiv:2503.20783),
-            ``dapo`` by the tokens of the batch (arXiv:2503.14476).
-        importance: probability ratio per ``token``, or per ``sequence`` as in GSPO (arXiv:2507.18071).
-        advantage_scale: standard deviation that advantages are divided by: of the ``group``, the ``batch``, or none.
-        anchor: weight of a supervised loss on labelled transitions beside GRPO; 0 is the paper's plain form. In the
-            ``bootstrap`` phase it stands beside the loss on the IDM's labels, and both weights are scaled to sum to 1.
+        ids: the completions, without the end token. P
+        logp: log-probability of each under the distribution drawn from, end token included, in nats. [P]
+        ended: whether each has an end within ``max_new_tokens``. P
     """
 
-    group_size: int = 16
-    beta: float = 0.1
-    inner_steps: int = 1
-    clip_low: float = 0.2
-    clip_high: float = 0.2
-    loss: LossKind = "grpo"
-    importance: Importance = "token"
-    advantage_scale: AdvantageScale = "group"
-    anchor: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_number("grpo.group_size (advantages compare completions of one prompt)", self.group_size, least=2)
-        check_number("grpo.beta", self.beta, least=0)
-        check_number("grpo.inner_steps", self.inner_steps, least=1)
-        check_number("grpo.clip_low", self.clip_low, above=0, below=1)
-        check_number("grpo.clip_high", self.clip_high, above=0)
-        check_number("grpo.anchor", self.anchor, least=0)
-
-
-class Experience(NamedTuple):
-    """Rollouts with all that the loss needs and no gradient flows through.
-
-    Args:
-        rollouts: the groups.
-        advantages: one per row. [N]
-        ref_logp: log-probs under the reference; None without a KL term. [N, T]
-        old_logp: log-probs under the policy that sampled; None while that is the policy itself. [N, T]
-        normalizer: what the sum over the batch is divided by.
-    """
-
-    rollouts: Rollouts
-    advantages: Tensor
-    ref_logp: Tensor | None
-    old_logp: Tensor | None
-    normalizer: float
-
-
-class Update(NamedTuple):
-    """What one pass over the experience measured.
-
-    Args:
-        loss: value of the GRPO loss.
-        kl: mean over samples of the KL estimate per token, in nats.
-        clip_fraction: share of tokens whose ratio was clipped.
-        entropy: of the policy, in nats per token.
-    """
-
-    loss: float
-    kl: float
-    clip_fraction: float
-    entropy: float
-
-
-class Lesson(NamedTuple):
-    """Targets that a role is shown.
-
-    Args:
-        prompts: N prompts as ids.
-        targets: what completes them, without the end token.
-        weight: of the supervised loss on them.
-    """
-
-    prompts: Sequence[Ids]
-    targets: Sequence[Ids]
-    weight: float = 1.0
-
-
-@dataclass(frozen=True)
-class GRPOObjective:
-    """The GRPO loss of some rows of the experience, as :meth:`Policy.accumulate` asks for it."""
-
-    experience: Experience
-    options: GRPOOptions
-
-    def __call__(self, rows_n: Tensor, scores: Scores) -> tuple[Tensor, Tensor]:
-        """The rows' share of the loss, and of the four figures of :class:`Update`. [4]"""
-        rollouts, options = self.experience.rollouts, self.options
-        counts_N = rollouts.counts
-        tokens = (rollouts.mask * counts_N[:, None]).sum()
-        weight_n, width = counts_N[rows_n], scores.mask.shape[1]
-        old_NT, ref_NT = self.experience.old_logp, self.experience.ref_logp
-        part = grpo_loss(
-            scores.logp,
-            scores.logp.detach() if old_NT is None else old_NT[rows_n, :width],
-            None if ref_NT is None else ref_NT[rows_n, :width],
-            self.experience.advantages[rows_n],
-            scores.mask,
-            weight_n,
-            clip_low=options.clip_low,
-            clip_high=options.clip_high,
-            beta=options.beta,
-            loss=options.loss,
-            importance=options.importance,
-            normalizer=self.experience.normalizer,
-        )
-        share = weight_n.sum() / counts_N.sum()
-        assert scores.entropy is not None
-        entropy = (scores.entropy * weight_n[:, None]).sum() / tokens
-        return part.loss, torch.stack([part.loss.detach(), part.kl * share, part.clip_fraction * share, entropy])
-
-
-@dataclass(frozen=True)
-class SupervisedObjective:
-    """Minus the sum of the targets' log-probs, over ``normalizer`` tokens."""
-
-    normalizer: float
-    weight: float
-
-    def __call__(self, rows_n: Tensor, scores: Scores) -> tuple[Tensor, float]:
-        """The rows' share of the weighted loss, and of the plain one."""
-        value = -scores.logp.sum() / self.normalizer
-        return self.weight * value, float(value.detach())
+    ids: list[Ids]
+    logp: Tensor
+    ended: list[bool]
 
 
 class GRPOMixin(ABC):
@@ -183,7 +65,7 @@ class GRPOMixin(ABC):
         learning_rate: float = 5e-5,
         max_new_tokens: int = 128,
         sampling: Sampling = Sampling(),  # noqa: B008 - frozen
-        grpo: GRPOOptions = GRPOOptions(),
+        grpo: GRPOOptions = GRPOOptions(),  # noqa: B008 - frozen
     ) -> None:
         super().__init__()
         check_number(f"model.{self.role}.learning_rate", learning_rate, above=0)
@@ -221,15 +103,28 @@ class GRPOMixin(ABC):
         )
 
     def answer(
-        self, prompts: Sequence[Ids], seeds: Sequence[int] | None = None, policy: Policy | None = None
-    ) -> tuple[list[Ids], Tensor]:
-        """One completion of each prompt, drawn with its seed or, without seeds, greedy; and its log-prob. P, [P]"""
-        sampling = GREEDY if seeds is None else self.sampling
+        self,
+        prompts: Sequence[Ids],
+        seeds: Sequence[int] | None = None,
+        *,
+        sampling: Sampling | None = None,
+        policy: Policy | None = None,
+    ) -> Answers:
+        """One completion of each prompt.
+
+        Args:
+            prompts: P prompts.
+            seeds: P seeds; None decodes greedily.
+            sampling: the distribution to draw from; None takes the role's own.
+            policy: the weights to ask; None takes the role's own.
+        """
+        drawn = GREEDY if seeds is None else sampling or self.sampling
         rollouts = (policy or self.policy).generate(
-            prompts, seeds or [0] * len(prompts), group_size=1, max_tokens=self.max_new_tokens, sampling=sampling
+            prompts, seeds or [0] * len(prompts), group_size=1, max_tokens=self.max_new_tokens, sampling=drawn
         )
         row_P = rollouts.row_of[:, 0]
-        return [rollouts.completions[row] for row in row_P.tolist()], rollouts.logp.sum(1)[row_P]
+        ids = [rollouts.completions[row] for row in row_P.tolist()]
+        return Answers(ids, rollouts.logp.sum(1)[row_P], rollouts.finished[row_P].tolist())
 
     def examine(self, prompts: Sequence[Ids], targets: Sequence[Ids]) -> tuple[list[Ids], Scores]:
         """The greedy answer to each prompt, and the log-probs of the right one. P, [P, T]"""

@@ -51,30 +51,26 @@ def predict_next(
         states: P states.
         actions: P actions.
         environment: whose prompts are used.
-        sampling: the distribution to draw from.
-        seeds: P seeds of the draws; a prediction depends on its own seed alone, in whatever batch it is.
+        sampling: the distribution to draw from, where there are seeds.
+        seeds: P seeds of the draws; without them the most probable tokens are taken. A prediction depends on
+            its own seed alone, in whatever batch it is.
     """
     codec = passing_codec(model)
     prompts: dict[int, Ids] = {}
     problems: dict[int, str] = {}
     for p, (state, action) in enumerate(zip(states, actions, strict=True)):
-        # what the FWM is to write is not there yet: the shortest of its kind stands in
-        stand_in = state if model.codec.state_form == "delta" else ""
-        try:
-            code = codec.encode(Transition("", 0, state, stand_in, action, environment))
+        try:  # what the FWM is to write is not known yet, and taken to be as long as the state
+            code = codec.encode(Transition("", 0, state, state, action, environment))
         except InputError as error:
             problems[p] = str(error).removeprefix("episode '' step 0: ")
         else:
             prompts[p] = model.fwm.prompt(code, code.z or ())
     written: dict[int, NextState] = {}
     if prompts:
-        rollouts = model.fwm.policy.generate(
-            list(prompts.values()), [seeds[p] if seeds else 0 for p in prompts],
-            group_size=1, max_tokens=model.fwm.max_new_tokens, sampling=sampling,
-        )  # fmt: skip
-        ends, logps = rollouts.finished.tolist(), rollouts.logp.sum(1).tolist()
-        for p, row in zip(prompts, rollouts.row_of[:, 0].tolist(), strict=True):
-            written[p] = _read(model, states[p], rollouts.completions[row], ends[row], logps[row])
+        its_seeds = None if seeds is None else [seeds[p] for p in prompts]
+        answers = model.fwm.answer(list(prompts.values()), its_seeds, sampling=sampling)
+        for p, ids, ended, logp in zip(prompts, answers.ids, answers.ended, answers.logp.tolist(), strict=True):
+            written[p] = _read(model, states[p], ids, ended, logp)
     return [written.get(p) or NextState(None, 0.0, problems[p]) for p in range(len(states))]
 
 

@@ -47,7 +47,7 @@ def trl_loss(logp, old, ref, adv, mask, *, clip_low, clip_high, beta, loss, impo
     )
 
 
-@pytest.mark.parametrize("loss", ["grpo", "dr_grpo", "bnpo", "dapo"])
+@pytest.mark.parametrize("loss", ["grpo", "dr_grpo", "dapo"])
 @pytest.mark.parametrize("importance", ["token", "sequence"])
 @pytest.mark.parametrize("beta", [0.0, 0.1])
 @pytest.mark.parametrize("clip", [(0.2, 0.2), (0.1, 0.4)])

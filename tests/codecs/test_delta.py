@@ -139,11 +139,11 @@ def long_texts():
 
 
 @pytest.mark.parametrize(("x_lines", "y_lines"), [pytest.param(x, y, id=name) for name, x, y in long_texts()])
-def test_long_texts_take_bounded_time(x_lines, y_lines):
+def test_long_texts_take_bounded_time(x_lines, y_lines, million_steps):
     x, y = "\n".join(x_lines), "\n".join(y_lines)
     start = time.process_time()
     edit = encode_delta(x, y)
     assert decode_delta(x, edit) == y
-    # at most 0.8 s measured; difflib alone takes 10 s where every other line changed
-    assert time.process_time() - start < 2.5
+    # at most 30 measured; difflib alone takes 400 where every other line changed
+    assert time.process_time() - start < 100 * million_steps
     assert edit.count("\n") < len(x_lines) + len(y_lines) + 10_000

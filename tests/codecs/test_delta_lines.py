@@ -235,19 +235,19 @@ def repeated():
 
 
 @pytest.mark.parametrize(("x_lines", "y_lines"), [pytest.param(x, y, id=name) for name, x, y in repeated()])
-def test_repeated_lines_take_bounded_time(x_lines, y_lines):
+def test_repeated_lines_take_bounded_time(x_lines, y_lines, million_steps):
     x, y = "\n".join(x_lines), "\n".join(y_lines)
     start = time.process_time()
     assert decode_delta(x, encode_delta(x, y)) == y
-    assert time.process_time() - start < 2.5
+    assert time.process_time() - start < 100 * million_steps
 
 
 @pytest.mark.parametrize("line", ["= b", "- b", "~ b", "@ 9999", "+ b"])
-def test_hostile_edits_take_bounded_time(line):
+def test_hostile_edits_take_bounded_time(line, million_steps):
     x = "\n".join(["b"] * 10_000 + ["a"])
     start = time.process_time()
     decode_delta(x, "\n".join([line] * 20_000))
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 40 * million_steps
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")

@@ -7,8 +7,8 @@ import pytest
 import torch
 from peft import LoraConfig
 
-from swirl_lightning.engine import MicroBatchSizes, PlainTexts, Sampling, SharedPrompts
-from swirl_lightning.models import FullWeights, LoraWeights, Policy, half_attention
+from swirl_lightning.engine import MicroBatchSizes, PlainTexts, Sampling, SharedPrompts, half_attention
+from swirl_lightning.models import FullWeights, LoraWeights, Policy
 from swirl_lightning.models.lora import FusedLora
 
 KINDS = ("llama", "qwen2", "qwen3", "gemma", "phi")
@@ -42,7 +42,7 @@ def accumulated(policy, **options):
 
     for p in policy.parameters():
         p.grad = None
-    parts = policy.accumulate(PROMPTS, PROMPT_OF, ROWS, SCORED, loss, torch.Tensor.backward, entropy=True, **options)
+    parts = policy.accumulate(PROMPTS, PROMPT_OF, ROWS, SCORED, loss, entropy=True, **options)
     entropy = torch.zeros_like(scores)
     for rows, part in parts:
         scores[rows, : part.logp.shape[1]] = part.logp.detach()
@@ -176,7 +176,6 @@ def test_a_large_groups_prompt_passes_once(tiny_model):
             p.grad = None
         policy.accumulate(
             PROMPTS[2:], torch.zeros(8, dtype=torch.long), rows, [3] * 8, lambda _, part: (part.logp.sum(), None),
-            torch.Tensor.backward,
         )  # fmt: skip
         gradients.append(torch.cat([p.grad.flatten() for p in policy.parameters()]))
     assert whole.tokens == split.tokens == len(PROMPTS[2]) + 8 * 2

@@ -7,7 +7,7 @@ import torch
 
 from swirl_lightning.environments.base import TransitionDataModule
 from swirl_lightning.environments.splits import kind
-from swirl_lightning.modules.schedule import Stage
+from swirl_lightning.modules.schedule import NamedStage, Stage
 from swirl_lightning.types import Batch, InputError
 
 LENGTHS = {"labelled": 20, "state_only": 30, "validation": 7, "test": 9}
@@ -53,8 +53,8 @@ def splits(episode):
     return {name: episode(name, length) for name, length in LENGTHS.items()}
 
 
-def trainer(tmp_path, stage, index=0):
-    made = L.Trainer(
+def trainer(tmp_path):
+    return L.Trainer(
         accelerator="cpu",
         devices=1,
         max_epochs=1,
@@ -65,14 +65,12 @@ def trainer(tmp_path, stage, index=0):
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    made.fit_loop.stage, made.fit_loop.index = stage, index
-    return made
 
 
 def fit(tmp_path, data, stage, index=0, module=None, **kwargs):
     module = module or Recorder()
-    runner = trainer(tmp_path, stage, index)
-    runner.fit(module, data, **kwargs)
+    data.draw = NamedStage(index, stage.phase, 0, stage).draw  # as the loop does
+    trainer(tmp_path).fit(module, data, **kwargs)
     return module
 
 
@@ -131,12 +129,12 @@ class TestLoaders:
         assert all(type(batch) is list and len(batch) <= 4 for _, batch in module.eval_batches)
         for run, expected in (("validate", "validation"), ("test", "test"), ("predict", "test")):
             module = Recorder()
-            getattr(trainer(tmp_path, None), run)(module, data)
+            getattr(trainer(tmp_path), run)(module, data)
             assert [t for _, batch in module.eval_batches for t in batch] == splits[expected]
 
     def test_an_empty_split_is_named_with_the_phase_that_needs_it(self, tmp_path, splits):
         data = Made(splits | {"state_only": []})
-        with pytest.raises(InputError, match="the split 'state_only' is empty, but the phase 'vim' needs it"):
+        with pytest.raises(InputError, match="the split 'state_only' is empty, but the stage 'vim' needs it"):
             fit(tmp_path, data, Stage("vim"))
 
 

@@ -6,8 +6,8 @@ import lightning as L
 import pytest
 from lightning.pytorch.loops.fit_loop import _FitLoop
 
-from swirl_lightning.loops import AlternatingLoop, expand_schedule
-from swirl_lightning.modules.schedule import Stage
+from swirl_lightning.loops import AlternatingLoop
+from swirl_lightning.modules.schedule import Stage, expand_schedule
 from swirl_lightning.types import InputError
 
 

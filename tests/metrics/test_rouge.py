@@ -52,9 +52,9 @@ def test_every_transition_needs_its_prediction():
     assert metric.count == 0
 
 
-def test_long_pages_are_cheap():
+def test_long_pages_are_cheap(million_steps):
     page = " ".join(f"node {i % 97}" for i in range(10_000))
     started = time.process_time()
     score = rouge_l(page, page.replace("node 5", "link 5"))
-    assert time.process_time() - started < 5  # the quadratic table needs minutes
+    assert time.process_time() - started < 200 * million_steps  # the quadratic table needs thousands
     assert 0.9 < score < 1

@@ -1,5 +1,3 @@
-from collections import defaultdict
-
 import pytest
 import torch
 
@@ -15,8 +13,6 @@ def phase_swirl(ready_swirl):
             for name in model.weights.names:
                 for parameter in model.weights.named(name).values():
                     parameter.add_(0.02 * scale * torch.randn(parameter.shape, generator=generator))
-        model._clocks = defaultdict(float)
-        model._update_index = 0
         return model, data
 
     return make

@@ -7,6 +7,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCau
 
 from swirl_lightning.callbacks import PhaseCheckpoint
 from swirl_lightning.models import LoraWeights, ScratchLM
+from swirl_lightning.models.optimizers import OptimizerOptions
 from swirl_lightning.modules.swirl import REFERENCE
 
 MEGABYTE = 10**6
@@ -80,7 +81,7 @@ def test_a_real_checkpoint_is_as_large_as_the_formula_says(
 ):
     """The phase comes after one in which both roles had moments."""
     monkeypatch.setattr(Base, "dtype", dtype)
-    model = toy_swirl(optimizer=optimizer, fwm={"anchor": 0.1}, idm={"anchor": 0.1})
+    model = toy_swirl(optimizer=OptimizerOptions(optimizer, lr_warmup=2), fwm={"anchor": 0.1}, idm={"anchor": 0.1})
     model.base = Base(vocab_size=280)
     trainer = toy_trainer(*dict.fromkeys(("sft", phase)), updates=1, callbacks=[PhaseCheckpoint()])
     trainer.fit(model, datamodule=toy_data())

@@ -65,7 +65,7 @@ def test_every_prompt_passes_once(phase_swirl):
     prompts = [model.fwm.prompt(code, code.z) for code in codes]
     said, truth = model.fwm.examine(prompts, [code.y for code in codes])
     read = model.fwm.policy.tokens
-    apart, _ = model.fwm.answer(prompts)
+    apart = model.fwm.answer(prompts).ids
     logp, mask = target_logprobs(model.fwm.policy, prompts, [code.y for code in codes])
     assert said == apart
     torch.testing.assert_close(truth.logp, logp, atol=1e-5, rtol=1e-5)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from swirl_lightning.codecs import TextCodec
+from swirl_lightning.modules.grpo_mixin import Answers
 from swirl_lightning.modules.open_loop import chains_of, open_loop
 from swirl_lightning.types import InputError, Transition
 
@@ -25,6 +26,11 @@ def walk(episode="e", start=0, steps=4, environment=""):
     return [Transition(episode, step, STATES[i], STATES[i + 1], ACTIONS[i], environment) for step, i in rows]
 
 
+def said(completions, ended=True):
+    """Answers that all have an end, or none."""
+    return Answers(list(completions), torch.zeros(len(completions)), [ended] * len(completions))
+
+
 def prompt(model, t):
     code = model.codec.encode(t)
     return model.fwm.prompt(code, code.z)
@@ -38,9 +44,10 @@ def knowing(phase_swirl, monkeypatch):
         model, _ = phase_swirl(**options)
         known, asked = {prompt(model, t): model.codec.encode(t).y for t in answers}, []
 
-        def answer(prompts):
+        def answer(prompts, seeds, sampling):
+            assert seeds is None
             asked.append(list(prompts))
-            return [known.get(p, ()) for p in prompts], None
+            return said([known.get(p, ()) for p in prompts])
 
         monkeypatch.setattr(model.fwm, "answer", answer)
         return model, asked
@@ -70,41 +77,51 @@ def test_after_a_malformed_answer_nothing_comes(knowing, monkeypatch):
     lost = model.codec.tokenizer.encode(" nonsense", add_special_tokens=False)
     answer, calls = model.fwm.answer, []
 
-    def stumble(prompts):
+    def stumble(prompts, seeds, sampling):
         calls.append(prompts)
-        said = answer(prompts)[0]
-        return ([tuple(lost), *said[1:]] if len(calls) == 2 else said), None
+        ids = answer(prompts, seeds, sampling).ids
+        return said([tuple(lost), *ids[1:]] if len(calls) == 2 else ids)
 
     monkeypatch.setattr(model.fwm, "answer", stumble)
     chains = [walk("a"), walk("b")]
-    said = open_loop(model, chains)
-    assert said[0] == [chains[0][0].next_state, None, None, None]
-    assert said[1] == [t.next_state for t in chains[1]]
+    lost_way, right = open_loop(model, chains)
+    assert lost_way == [chains[0][0].next_state, None, None, None]
+    assert right == [t.next_state for t in chains[1]]
     assert [len(prompts) for prompts in asked] == [2, 2, 1, 1]
+
+
+def test_an_answer_without_an_end_is_malformed(knowing, monkeypatch):
+    """As in a rollout, whatever the cut-off text would read like."""
+    model, _ = knowing(walk())
+    answer = model.fwm.answer
+    monkeypatch.setattr(model.fwm, "answer", lambda *args, **kwargs: said(answer(*args, **kwargs).ids, ended=False))
+    assert open_loop(model, [walk()]) == [[None] * 4]
 
 
 @pytest.mark.parametrize("form", ["delta", "full"])
 def test_a_state_that_outgrows_the_model_ends_the_chain(phase_swirl, monkeypatch, form):
     model, _ = phase_swirl(max_tokens=120, state_form=form)
     monkeypatch.setattr(TextCodec, "next_state", lambda self, state, ids: f"{state} more")
-    monkeypatch.setattr(model.fwm, "answer", lambda prompts: ([()] * len(prompts), None))
-    (said,) = open_loop(model, [[Transition("e", step, "a", "a", "go") for step in range(60)]])
-    end = said.index(None)
-    assert said == [f"a{' more' * (step + 1)}" for step in range(end)] + [None] * (60 - end)
-    model.codec.encode(Transition("e", end - 1, said[end - 2], said[end - 2], "go"))
+    monkeypatch.setattr(model.fwm, "answer", lambda prompts, *_, **__: said([()] * len(prompts)))
+    (states,) = open_loop(model, [[Transition("e", step, "a", "a", "go") for step in range(60)]])
+    end = states.index(None)
+    assert states == [f"a{' more' * (step + 1)}" for step in range(end)] + [None] * (60 - end)
+    model.codec.encode(Transition("e", end - 1, states[end - 2], states[end - 2], "go"))
     with pytest.raises(InputError, match=r"expected at most 120"):
-        model.codec.encode(Transition("e", end, said[end - 1], said[end - 1], "go"))
+        model.codec.encode(Transition("e", end, states[end - 1], states[end - 1], "go"))
 
 
 def test_chains_do_not_mix(phase_swirl, monkeypatch):
-    """Together they say what each says alone, with the real model."""
+    """Together they say what each says alone, with the real model, whose answers are taken for ended."""
     model, _ = phase_swirl(scale=6.0)
+    answer = model.fwm.answer
+    monkeypatch.setattr(model.fwm, "answer", lambda *args, **kwargs: said(answer(*args, **kwargs).ids))
     monkeypatch.setattr(TextCodec, "next_state", lambda self, state, ids: f"s {len(state)} {sum(ids)}")
     chains = [walk("a"), walk("b", start=1, steps=2), walk("c", start=2, steps=3)]
     together = open_loop(model, chains)
     assert together == [open_loop(model, [chain])[0] for chain in chains]
-    assert [len(said) for said in together] == [4, 2, 3]
-    assert len({text for said in together for text in said}) > 5
+    assert [len(states) for states in together] == [4, 2, 3]
+    assert len({text for states in together for text in states}) > 5
 
 
 def test_nothing_is_left_behind(phase_swirl):

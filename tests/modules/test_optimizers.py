@@ -9,11 +9,15 @@ import torch
 from torch import nn
 
 from swirl_lightning.callbacks import PhaseCheckpoint
-from swirl_lightning.models.optimizers import forget, make_optimizer
+from swirl_lightning.models.optimizers import OptimizerOptions, forget
 from swirl_lightning.types import InputError
 
 NAMES = ("adamw", "adamw_8bit")
 SHAPES = ((16, 512), (64, 16), (3000,))  # moments of small tensors keep 32 bits
+
+
+def make_optimizer(name, its, learning_rate, weight_decay):
+    return OptimizerOptions(name, weight_decay).make(its, learning_rate)
 
 
 def parameters(dtype=torch.float32):
@@ -93,7 +97,7 @@ def test_forgotten_pages_are_freed():
 
 
 def test_pages_need_a_gpu():
-    with pytest.raises(InputError, match=r"model\.optimizer: paged_adamw_8bit on the device 'cpu', expected a GPU"):
+    with pytest.raises(InputError, match=r"name: paged_adamw_8bit on the device 'cpu', expected a GPU"):
         make_optimizer("paged_adamw_8bit", parameters(), 1e-3, 0.0)
 
 
@@ -110,7 +114,9 @@ def test_a_run_continues_with_its_moments(name, toy_trainer, toy_swirl, toy_data
     """From a checkpoint in the middle of a phase, in which the learner alone has moments."""
 
     def fit(folder, *callbacks, ckpt_path=None):
-        model = toy_swirl(lora=True, optimizer=name, fwm={"anchor": 0.5, "learning_rate": 0.01})
+        model = toy_swirl(
+            lora=True, optimizer=OptimizerOptions(name, lr_warmup=2), fwm={"anchor": 0.5, "learning_rate": 0.01}
+        )
         trainer = toy_trainer("sft", "vim", folder=folder, callbacks=[PhaseCheckpoint(every_n_updates=1), *callbacks])
         trainer.fit(model, datamodule=toy_data(), ckpt_path=ckpt_path, weights_only=True)
         return model.weights.tensors(), trainer.run_dir / "middle.ckpt"

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from swirl_lightning.engine.rollouts import Rollouts
+from swirl_lightning.modules.learning import Lesson
+from swirl_lightning.modules.phases import PHASES
 from swirl_lightning.types import Batch
-
-METRICS = {"sequence_logp": 0.0, "kl": 0.0, "completion_length": 1.0}
 
 
 def texts_of(calls):
@@ -42,17 +42,20 @@ def test_scoring_text_is_the_training_text(phase, lora, phase_swirl, spy):
     learner.rollout = lambda prompts, seeds: hand_made(prompts, completions)
     seen = {}
 
-    def grpo(who, policy, rollouts, task, *rest):
-        calls = spy(policy, "logprobs")
-        model.reward(rollouts, task, policy)
-        seen["scored"], seen["who"] = texts_of(calls), who
-        return dict(METRICS)
+    likelihood = model.reward
 
-    model._grpo = grpo
-    latent = spy(model, "_latent_actions")
+    def reward(rollouts, task, policy):
+        calls = spy(policy, "logprobs")
+        rewards = likelihood(rollouts, task, policy)
+        seen["scored"], seen["by"] = texts_of(calls), policy
+        return rewards
+
+    model.reward = reward
+    model.updates.step = lambda role, loss: 0.0
+    latent = spy(model.idm, "answer")
     pairs = data.state_only[:2]
-    getattr(model, f"_{phase}")(Batch(pairs, []))
-    assert seen["who"] is learner
+    PHASES[phase].step(model, Batch(pairs, []))
+    assert seen["by"] is scorer.policy
 
     # the same transitions, with each completion in its place, as the supervised loss presents them
     codes = [model.codec.encode(t) for t in pairs]
@@ -61,12 +64,13 @@ def test_scoring_text_is_the_training_text(phase, lora, phase_swirl, spy):
         for completion in group:
             if phase == "vim":
                 prompts.append(model.idm.prompt(codes[p], completion))
-                targets.append(latent[0][2][0][p])
+                targets.append(latent[0][2].ids[p])
             else:
                 prompts.append(model.fwm.prompt(codes[p], completion))
                 targets.append(codes[p].y)
     trained = spy(scorer.policy, "accumulate")
-    scorer.supervise(prompts, targets, lambda loss: None)
+    model.weights.set_trainable(scorer.policy.name)
+    scorer.study(Lesson(prompts, targets))
     assert seen["scored"] == texts_of(trained)
     assert all(text[-1] == model.codec.eos for text, _ in seen["scored"])
 
@@ -77,8 +81,9 @@ def test_supervision_reads_the_same_prompts(phase_swirl, spy):
     layout, batch = model.codec.prompts(), data.labelled[:3]
     for role in (model.fwm, model.idm):
         calls = spy(role.policy, "accumulate")
-        model._supervise(role, batch)
         codes = [model.codec.encode(t) for t in batch]
+        for lesson in role.lessons(codes):
+            role.study(lesson)
         parts = [(c.x, c.z, c.y) if role is model.fwm else (c.x, c.y, c.z) for c in codes]
         make = layout.forward if role is model.fwm else layout.inverse
         expected = [(make(x, given) + target + (model.codec.eos,), len(target) + 1) for x, given, target in parts]
@@ -90,11 +95,12 @@ def test_what_a_reward_is_told(phase_swirl):
     model, data = phase_swirl("vim")
     edit = tuple(model.codec.tokenizer.encode(f"- {data.state_only[0].state.splitlines()[0]}"))
     model.fwm.rollout = lambda prompts, seeds: hand_made(prompts, [[(), edit, (1, 2)]])
-    tasks = []
-    model._grpo = lambda who, policy, rollouts, task, *rest: tasks.append(task) or dict(METRICS)
-    model._vim(Batch(data.state_only[:1], []))
+    tasks, likelihood = [], model.reward
+    model.reward = lambda rollouts, task, policy: tasks.append(task) or likelihood(rollouts, task, policy)
+    model.updates.step = lambda role, loss: 0.0
+    PHASES["vim"].step(model, Batch(data.state_only[:1], []))
     (task,) = tasks
     state = data.state_only[0].state
     assert task.transitions == (data.state_only[0],)
     assert task.transitions[0].action is None
-    assert [task.text(n) for n in range(3)] == [state, "\n".join(state.splitlines()[1:]), None]
+    assert list(task.texts) == [state, "\n".join(state.splitlines()[1:]), None]

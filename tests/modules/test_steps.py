@@ -1,14 +1,19 @@
 """One call of a phase's step: which texts, which terms of the loss, which seeds."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from swirl_lightning.engine import GREEDY
+from swirl_lightning.modules.learning import Lesson
+from swirl_lightning.modules.phases import PHASES
+from swirl_lightning.modules.phases.base import latent_actions
 from swirl_lightning.rewards import Rewards
 from swirl_lightning.types import Batch
 
 
-def captured_loss(model, step, batch):
+def captured_loss(model, phase, batch):
     """The loss of a step, the gradient that it would optimise, and its metrics."""
     losses, gradients = [], []
 
@@ -17,8 +22,8 @@ def captured_loss(model, step, batch):
         gradients.append(gradient_of(role))
         return 0.0
 
-    model._step = keep
-    metrics = step(batch)
+    model.updates.step = keep
+    metrics = PHASES[phase].step(model, batch)
     return losses[-1], gradients[-1], metrics
 
 
@@ -26,28 +31,36 @@ def gradient_of(role):
     return torch.cat([p.grad.flatten() for p in role.policy.parameters()])
 
 
-def supervised(role, supervise, *args):
+def supervised(role, *lessons):
     """A supervised loss and its gradient."""
     for p in role.policy.parameters():
         p.grad = None
-    return supervise(*args), gradient_of(role)
+    return sum(lesson.weight * role.study(lesson) for lesson in lessons), gradient_of(role)
+
+
+def lessons(model, role, transitions):
+    return role.lessons([model.codec.encode(t) for t in transitions])
+
+
+def at(model, update):
+    model.updates.place = replace(model.updates.place, update=update)
 
 
 def test_bootstrap_and_anchor_terms(phase_swirl, spy):
     """Both are supervised losses beside GRPO's, with their own weights."""
     model, data = phase_swirl(fwm={"beta": 0.2})
     batch, layout = Batch(data.state_only[:3], data.labelled[:2]), model.codec.prompts()
-    latent = spy(model, "_latent_actions")
-    plain = captured_loss(model, model._vim, batch)
+    latent = spy(model.idm, "answer")
+    plain = captured_loss(model, "vim", batch)
     model.bootstrap = 0.7
-    with_bootstrap = captured_loss(model, model._vim, batch)
-    model.bootstrap, model.fwm.anchor = 0.0, 0.4
-    with_anchor = captured_loss(model, model._vim, batch)
+    with_bootstrap = captured_loss(model, "vim", batch)
+    model.bootstrap, model.fwm.grpo = 0.0, replace(model.fwm.grpo, anchor=0.4)
+    with_anchor = captured_loss(model, "vim", batch)
 
-    codes, zs = [model.codec.encode(t) for t in batch.pairs], latent[0][2][0]
+    codes, zs = [model.codec.encode(t) for t in batch.pairs], latent[0][2].ids
     prompts = [layout.forward(code.x, z) for code, z in zip(codes, zs, strict=True)]
-    sft = supervised(model.fwm, model.fwm.supervise, prompts, [code.y for code in codes], torch.Tensor.backward)
-    labelled = supervised(model.fwm, model._supervise, model.fwm, batch.labelled)
+    sft = supervised(model.fwm, Lesson(prompts, [code.y for code in codes]))
+    labelled = supervised(model.fwm, *lessons(model, model.fwm, batch.labelled))
     assert sft[0] != pytest.approx(labelled[0])
     for total, coefficient, extra in ((with_bootstrap, 0.7, sft), (with_anchor, 0.4, labelled)):
         assert total[0] == pytest.approx(plain[0] + coefficient * extra[0], abs=1e-5)
@@ -59,16 +72,16 @@ def test_bootstrap_phase(anchor, phase_swirl, spy):
     """A mean of the supervised losses on the IDM's labels and on the true ones, not read without an anchor."""
     model, data = phase_swirl("bootstrap", fwm={"anchor": anchor})
     batch, layout = Batch(data.state_only[:3], data.labelled[:3]), model.codec.prompts()
-    latent = spy(model, "_latent_actions")
-    loss, gradient, _ = captured_loss(model, model._bootstrap, batch)
-    codes, zs = [model.codec.encode(t) for t in batch.pairs], latent[0][2][0]
+    latent = spy(model.idm, "answer")
+    loss, gradient, _ = captured_loss(model, "bootstrap", batch)
+    codes, zs = [model.codec.encode(t) for t in batch.pairs], latent[0][2].ids
     prompts = [layout.forward(code.x, z) for code, z in zip(codes, zs, strict=True)]
-    own = supervised(model.fwm, model.fwm.supervise, prompts, [code.y for code in codes], torch.Tensor.backward)
-    true = supervised(model.fwm, model._supervise, model.fwm, batch.labelled)
+    own = supervised(model.fwm, Lesson(prompts, [code.y for code in codes]))
+    true = supervised(model.fwm, *lessons(model, model.fwm, batch.labelled))
     assert loss == pytest.approx((own[0] + anchor * true[0]) / (1 + anchor), abs=1e-6)
     torch.testing.assert_close(gradient, (own[1] + anchor * true[1]) / (1 + anchor), atol=1e-6, rtol=1e-4)
     before = model.fwm.policy.gradient_tokens
-    model._bootstrap(batch)
+    PHASES["bootstrap"].step(model, batch)
     read = sum(len(prompt) + len(code.y) for prompt, code in zip(prompts, codes, strict=True))
     assert (model.fwm.policy.gradient_tokens - before == read) == (anchor == 0)
 
@@ -76,7 +89,7 @@ def test_bootstrap_phase(anchor, phase_swirl, spy):
 def test_pretrain_reads_states_only(phase_swirl, spy):
     model, data = phase_swirl("pretrain")
     calls = spy(model.fwm.policy, "accumulate")
-    captured_loss(model, model._pretrain, Batch(data.state_only[:3], []))
+    captured_loss(model, "pretrain", Batch(data.state_only[:3], []))
     prompts, _, rows, scored = calls[0][0][:4]
     layout = model.codec.prompts()
     codes = [model.codec.encode(t) for t in data.state_only[:3]]
@@ -90,11 +103,11 @@ def test_latent_actions_come_from_the_current_idm(phase_swirl, whole_text_logps)
     layout = model.codec.prompts()
     codes = [model.codec.encode(t) for t in data.state_only[:4]]
     prompts = [layout.inverse(code.x, code.y) for code in codes]
-    zs, logq = model._latent_actions(codes)
-    assert model._latent_actions(codes)[0] == zs  # the same update draws the same
-    model._update_index = 1
-    assert model._latent_actions(codes)[0] != zs  # the next visit of a pair draws anew
-    model._update_index = 0
+    zs, logq = latent_actions(model, codes)
+    assert latent_actions(model, codes)[0] == zs  # the same update draws the same
+    at(model, update=1)
+    assert latent_actions(model, codes)[0] != zs  # the next visit of a pair draws anew
+    at(model, update=0)
     for z, q, prompt in zip(zs, logq.tolist(), prompts, strict=True):
         row = z if len(z) == 6 else (*z, model.codec.eos)
         logits = model.weights.activate("idm")(input_ids=torch.tensor([prompt + row])).logits[0, len(prompt) - 1 : -1]
@@ -102,12 +115,12 @@ def test_latent_actions_come_from_the_current_idm(phase_swirl, whole_text_logps)
         assert q == pytest.approx(expected.item(), abs=1e-4)
 
     model.weights.copy("fwm", "idm")
-    assert model._latent_actions(codes)[0] != zs  # another IDM, other actions
+    assert latent_actions(model, codes)[0] != zs  # another IDM, other actions
     model.latent = "greedy"
     greedy = model.idm.policy.generate(prompts, [0] * 4, group_size=1, max_tokens=6, sampling=GREEDY)
-    assert model._latent_actions(codes)[0] == [greedy.completions[n] for n in greedy.row_of[:, 0].tolist()]
-    model._update_index = 1
-    assert model._latent_actions(codes)[0] == [greedy.completions[n] for n in greedy.row_of[:, 0].tolist()]
+    assert latent_actions(model, codes)[0] == [greedy.completions[n] for n in greedy.row_of[:, 0].tolist()]
+    at(model, update=1)
+    assert latent_actions(model, codes)[0] == [greedy.completions[n] for n in greedy.row_of[:, 0].tolist()]
 
 
 def test_state_prior(phase_swirl, spy):
@@ -115,25 +128,24 @@ def test_state_prior(phase_swirl, spy):
     model, data = phase_swirl("elbo", idm={"prior": "state", "beta": 0.5})
     layout, pairs = model.codec.prompts(), data.state_only[:3]
     calls = spy(model.idm.reference, "logprobs")
-    captured_loss(model, model._elbo, Batch(pairs, []))
+    captured_loss(model, "elbo", Batch(pairs, []))
     codes = [model.codec.encode(t) for t in pairs]
     assert calls[0][0][0] == [layout.prior(code.x) for code in codes]
 
     labelled = [model.codec.encode(t) for t in data.labelled[:3]]
     zs = [code.z for code in labelled]
-    backward = torch.Tensor.backward
     prompts = [layout.inverse(code.x, code.y) for code in labelled]
-    posterior = supervised(model.idm, model.idm.supervise, prompts, zs, backward)
-    prior = supervised(model.idm, model.idm.supervise, [layout.prior(code.x) for code in labelled], zs, backward)
-    both = supervised(model.idm, model._supervise, model.idm, data.labelled[:3])
+    posterior = supervised(model.idm, Lesson(prompts, zs))
+    prior = supervised(model.idm, Lesson([layout.prior(code.x) for code in labelled], zs))
+    both = supervised(model.idm, *lessons(model, model.idm, data.labelled[:3]))
     assert both[0] == pytest.approx((posterior[0] + prior[0]) / 2, abs=1e-6)
     torch.testing.assert_close(both[1], (posterior[1] + prior[1]) / 2, atol=1e-6, rtol=1e-4)
 
     model.idm.prior = "posterior"
     calls.clear()
-    captured_loss(model, model._elbo, Batch(pairs, []))
+    captured_loss(model, "elbo", Batch(pairs, []))
     assert calls[0][0][0] == [layout.inverse(code.x, code.y) for code in codes]
-    alone = supervised(model.idm, model._supervise, model.idm, data.labelled[:3])
+    alone = supervised(model.idm, *lessons(model, model.idm, data.labelled[:3]))
     assert alone[0] == posterior[0]
     assert torch.equal(alone[1], posterior[1])
 
@@ -141,24 +153,25 @@ def test_state_prior(phase_swirl, spy):
 def test_seeds(phase_swirl):
     """Different for every purpose, prompt, update, stage, process and run; the same when asked again."""
     model, _ = phase_swirl()
-    first = model._seeds("y", 3)
-    assert model._seeds("y", 3) == first
-    assert model._seeds("y", 5)[:3] == first
-    others = model._seeds("z", 3)
-    model._update_index = 1
-    others += model._seeds("y", 3)
-    model._update_index, model.seed = 0, 1
-    others += model._seeds("y", 3)
+    first = model.updates.seeds("y", 3)
+    assert model.updates.seeds("y", 3) == first
+    assert model.updates.seeds("y", 5)[:3] == first
+    others = model.updates.seeds("z", 3)
+    at(model, update=1)
+    others += model.updates.seeds("y", 3)
+    at(model, update=0)
+    model.updates.seed = 1
+    others += model.updates.seeds("y", 3)
     assert len({*first, *others}) == 12
 
 
 def test_groups_without_variance_are_counted(phase_swirl):
     """All rewards of a group equal, to the bit or not, is no variance."""
     model, data = phase_swirl(fwm={"group_size": 7, "beta": 0.0})
-    model._step = lambda role, loss: 0.0
+    model.updates.step = lambda role, loss: 0.0
     constant = [-0.1, -3.3, -7.7]
     model.reward = lambda rollouts, task, scorer: Rewards(torch.tensor(constant)[rollouts.prompt_of])
-    metrics = model._vim(Batch(data.state_only[:3], []))
+    metrics = PHASES["vim"].step(model, Batch(data.state_only[:3], []))
     assert metrics["zero_variance_groups"] == 1
     assert metrics["reward"] == pytest.approx(sum(constant) / 3)
     assert metrics["loss"] == 0
@@ -167,12 +180,12 @@ def test_groups_without_variance_are_counted(phase_swirl):
 def test_the_elbo_bound_is_of_whole_completions(phase_swirl):
     """E log P(y | x, z) minus the mean of log Q - log reference, summed over tokens; without a KL, no bound."""
     model, data = phase_swirl("elbo", idm={"group_size": 6, "beta": 0.1, "max_new_tokens": 5})
-    model._step = lambda role, loss: 0.0
+    model.updates.step = lambda role, loss: 0.0
     batch = Batch(data.state_only[:3], [])
     seen = []
     rollout = model.idm.rollout
     model.idm.rollout = lambda *args: seen.append(rollout(*args)) or seen[-1]
-    metrics = model._elbo(batch)
+    metrics = PHASES["elbo"].step(model, batch)
     rollouts = seen[0]
     rows = [tuple(ids[mask].tolist()) for ids, mask in zip(rollouts.ids, rollouts.mask, strict=True)]
     kls = []
@@ -187,5 +200,5 @@ def test_the_elbo_bound_is_of_whole_completions(phase_swirl):
     assert metrics["sequence_kl"] == pytest.approx(sum(kls) / len(kls), abs=1e-4)
     assert metrics["bound"] == pytest.approx(metrics["reward_sequence_logp"] - metrics["sequence_kl"], abs=1e-4)
 
-    model.idm.beta = 0.0
-    assert "bound" not in model._elbo(batch)
+    model.idm.grpo = replace(model.idm.grpo, beta=0.0)
+    assert "bound" not in PHASES["elbo"].step(model, batch)

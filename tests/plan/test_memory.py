@@ -108,7 +108,7 @@ def test_peak_of_a_pass(case, kind):
 
     def update():
         policy.accumulate(
-            prompts, prompt_of, rows, scored, lambda _, scores: (scores.logp.sum(), 0), torch.Tensor.backward,
+            prompts, prompt_of, rows, scored, lambda _, scores: (scores.logp.sum(), 0),
             entropy=True,
         )  # fmt: skip
 

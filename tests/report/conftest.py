@@ -4,8 +4,10 @@ import pytest
 
 
 def stage(name, phase, metrics, *, updates=100, seconds=10.0, **extra):
-    base = {"stage": name, "phase": phase, "iteration": 0, "updates": updates, "seconds": seconds, "tokens": 5000}
-    return {**base, "gradient_tokens": 400, "metrics": metrics, "validation": {}, **extra}
+    learners = {"vim": ["fwm"], "elbo": ["idm"], "sft": ["fwm", "idm"]}.get(phase, ["fwm"])
+    base = {"stage": name, "phase": phase, "learners": learners, "iteration": 0, "updates": updates}
+    base |= {"seconds": seconds, "tokens": 5000, "gradient_tokens": 400, "metrics": metrics, "validation": {}}
+    return base | extra
 
 
 def metrics(fwm, idm, fwm_logp=-0.5):
@@ -29,7 +31,7 @@ def results():
 
 @pytest.fixture
 def history():
-    rows = [{"stage": "warmup", "update": i, "fwm/loss": 2.0 - i / 10, "idm/loss": 1.0} for i in range(4)]
+    rows = [{"stage": "warmup", "update": i, "fwm_loss": 2.0 - i / 10, "idm_loss": 1.0} for i in range(4)]
     shares = {"share_generation": 0.5, "share_scoring": 0.25, "share_update": 0.15}
     for name in ("vim-1", "elbo-1"):
         rows += [

@@ -16,11 +16,6 @@ def test_values_signs_and_path(results):
     assert table.endswith("300 updates in 20 s: warmup > vim-1 > elbo-1")
 
 
-def test_pretraining_is_not_the_start_of_the_comparison(results):
-    results["stages"][0]["metrics"] = {"fwm/exact_match": 0.01}
-    assert cells(gain_table(results), "FWM exact match")[0] == "0.346"
-
-
 def test_a_tiny_loss_is_never_minus_zero(results):
     results["stages"][-1]["metrics"]["fwm/exact_match"] = 0.346 - 1e-5
     assert cells(gain_table(results), "FWM exact match")[2] == "+0.000"

@@ -32,7 +32,7 @@ def case(ready_swirl):
         finished=torch.tensor([True, True, True, False]),
         logp=torch.zeros(4, 4),
     )
-    task = ScoringTask(PROMPTS, ROWS, SCORED, transitions=(), text=lambda n: f"text {n}")
+    task = ScoringTask(PROMPTS, ROWS, SCORED, transitions=(), texts=tuple(f"text {n}" for n in range(len(ROWS))))
     expected = []
     for p, row, scored in zip(PROMPT_OF, ROWS, SCORED, strict=True):
         ids = torch.tensor([PROMPTS[p] + row])
@@ -61,7 +61,7 @@ def test_against_whole_texts(case, normalize, floor):
 def test_a_malformed_completion_is_no_answer(case):
     rollouts, task, scorer, _ = case
     whole = LikelihoodReward(floor=-20.0)(rollouts, task, scorer).total
-    malformed = replace(task, text=lambda n: None if n == 1 else f"text {n}")
+    malformed = replace(task, texts=tuple(None if n == 1 else text for n, text in enumerate(task.texts)))
     rewards = LikelihoodReward(floor=-20.0)(rollouts, malformed, scorer)
     torch.testing.assert_close(rewards.total, torch.tensor([whole[0], -20.0, whole[2], -20.0]))
     assert (whole[:3] > -20.0).all()

@@ -12,7 +12,8 @@ from torch import Tensor
 from swirl_lightning.environments.splits import Split
 from swirl_lightning.models import Policy, Weights
 from swirl_lightning.models.optimizers import forget
-from swirl_lightning.modules.grpo_mixin import GRPOMixin, Lesson
+from swirl_lightning.modules.grpo_mixin import GRPOMixin
+from swirl_lightning.modules.learning import Lesson
 from swirl_lightning.modules.updates import Updates
 from swirl_lightning.modules.world_model import WorldModel
 from swirl_lightning.plan.passes import Pass
@@ -117,4 +118,5 @@ def latent_actions(run: Run, codes: Sequence[Encoded]) -> tuple[list[Ids], Tenso
     """Draw z ~ Q(. | x, y) from the current IDM, with its log-prob. P, [P]"""
     prompts = [run.idm.prompt(code, code.y) for code in codes]
     seeds = run.updates.seeds("latent", len(codes)) if run.latent == "sample" else None
-    return run.idm.answer(prompts, seeds, run.frozen(run.idm))
+    answers = run.idm.answer(prompts, seeds, policy=run.frozen(run.idm))
+    return answers.ids, answers.logp

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from swirl_lightning.algorithms.objectives import elbo_bound
-from swirl_lightning.modules.grpo_mixin import Lesson
+from swirl_lightning.modules.learning import Lesson
 from swirl_lightning.modules.phases.base import Phase, Run
 from swirl_lightning.modules.phases.reinforce import reinforce
 from swirl_lightning.plan.passes import Pass

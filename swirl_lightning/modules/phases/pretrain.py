@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from swirl_lightning.modules.grpo_mixin import Lesson
+from swirl_lightning.modules.learning import Lesson
 from swirl_lightning.modules.phases.base import Phase, Run, teach
 from swirl_lightning.plan.passes import Pass
 from swirl_lightning.plan.run_shape import RunShape

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from swirl_lightning.algorithms.objectives import kl_estimate, row_sum
 from swirl_lightning.engine.rollouts import Rollouts
-from swirl_lightning.modules.grpo_mixin import GRPOMixin, Lesson
+from swirl_lightning.modules.grpo_mixin import GRPOMixin
+from swirl_lightning.modules.learning import Lesson
 from swirl_lightning.modules.phases.base import Run
 from swirl_lightning.modules.scoring import scoring_task
 from swirl_lightning.types import Encoded, Ids, Transition

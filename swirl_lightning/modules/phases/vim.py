@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from swirl_lightning.algorithms.objectives import information_bound
-from swirl_lightning.modules.grpo_mixin import Lesson
+from swirl_lightning.modules.learning import Lesson
 from swirl_lightning.modules.phases.base import Phase, Run, latent_actions
 from swirl_lightning.modules.phases.reinforce import reinforce
 from swirl_lightning.plan.passes import Pass
