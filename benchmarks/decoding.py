@@ -10,7 +10,6 @@ Needs ``pip install 'swirl-lightning[bench]'``. Without a GPU it writes what it 
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 import time
@@ -22,6 +21,7 @@ from typing import Any
 
 import torch
 from peft import get_peft_model
+from results_file import write
 from vs_trl_work import QWEN_7B, lora, qwen_7b, random_nf4
 
 from swirl_lightning.engine import Sampling
@@ -102,8 +102,7 @@ def main() -> None:
         found |= {"device": torch.cuda.get_device_name(), "points": [compare(model, point) for point in POINTS]}
     else:
         found |= {"skipped": f"no GPU here: {len(POINTS)} points", "points": POINTS}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(found, indent=1))
+    write(options.out, found, depth=3)
     if "skipped" in found:
         print(f"skipped: {found['skipped']}")
         return

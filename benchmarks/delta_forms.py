@@ -24,6 +24,7 @@ from typing import Any
 
 import yaml
 from jsonargparse import ArgumentParser
+from results_file import rounded, write
 
 from swirl_lightning.codecs import decode_delta, encode_delta, indent
 from swirl_lightning.environments.base import TransitionDataModule
@@ -133,9 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         longest = {form: int(entry["tokens"][form]["max"]) for form in FORMS}
         entry["runs"] = {form: train(args.config, form, args.runs, longest[form], args.options) for form in FORMS}
     entries = json.loads(args.out.read_text(encoding="utf-8")) if args.out.is_file() else {}
-    entries[args.name or (args.config.stem if args.config else args.collection.name)] = entry
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    entries[args.name or (args.config.stem if args.config else args.collection.name)] = entry = rounded(entry)
+    write(args.out, entries, depth=3)
     return entry
 
 

@@ -35,6 +35,7 @@ import torch
 from gain_lengths import Lengths
 from gain_runs import Ledger, Results, budget, checkpoint, fit, monitored, schedule
 from gain_table import ARMS
+from results_file import rounded
 
 NEEDED = ("warm-up", "swirl")
 OPTIONAL = ("bootstrap-mixed", "swirl-bootstrap")
@@ -128,7 +129,7 @@ class Column:
             self._arm(f"bootstrap-mixed lr {rate:g}", lambda rate=rate: self._bootstrapped("mixed", rate))
 
     def _shared(self) -> None:
-        stages = [stage | {"updates": stage["updates"] // 2} for stage in self._config("warm-up")["trainer"]["warmup"]]
+        stages = [stage | {"updates": stage["updates"] // 2} for stage in self._schedule("warm-up")["warmup"]]
         self._warm_up("warm-up-shared", "--model.shared_weights", "true", "--trainer.warmup", json.dumps(stages))
         self._arm("swirl-shared", lambda: (*self._swirl("warm-up-shared"), "--model.shared_weights", "true"))
 
@@ -140,7 +141,7 @@ class Column:
 
     def _swirl_with_bootstrap(self) -> tuple[str, ...]:
         """Fewer VIM updates, as each of them also reads the state-only half's true next states."""
-        vim, *others = self._config("swirl")["trainer"]["iteration"]
+        vim, *others = self._schedule("swirl")["iteration"]
         measured = self._stages_of("swirl")[0]
         each = measured["gradient_tokens"] / measured["updates"]
         more = self._batch("swirl", vim) * self.lengths.state_only * self._scale
@@ -164,7 +165,7 @@ class Column:
             tokens += self._warm["gradient_tokens"] // 2
         each = self._warm_batch * (self.lengths.state_only + mixed * self.lengths.labelled) * self._scale
         made = self._supervised("bootstrap", tokens, each, rate)
-        return *made, *self._from(start), "--model.fwm.init_args.anchor", str(float(mixed))
+        return *made, *self._from(start), "--model.fwm.init_args.grpo.anchor", str(float(mixed))
 
     def _from(self, start: Path) -> tuple[str, ...]:
         return "--model.init_from", str(start)
@@ -183,20 +184,20 @@ class Column:
     @property
     def _warm_batch(self) -> int:
         """Transitions of an update of the warm-up, and of the supervised arms."""
-        return self._batch("warm-up", self._config("warm-up")["trainer"]["warmup"][-1])
+        return self._batch("warm-up", self._schedule("warm-up")["warmup"][-1])
 
     def _batch(self, arm: str, stage: Results) -> int:
-        return stage["batch_size"] or self._config(arm)["data"]["init_args"]["batch_size"]
+        return stage["batch_size"] or self._schedule(arm)["batch_size"]
 
     @property
     def _scale(self) -> float:
         """What was counted in the warm-up for each token that the mean length foretells: near 1."""
         return self._warm["gradient_tokens"] / self._warm["updates"] / (2 * self._warm_batch * self.lengths.labelled)
 
-    def _config(self, arm: str) -> Results:
+    def _schedule(self, arm: str) -> Results:
         row = self._found(arm)
         assert row is not None, f"{arm} has not been run"
-        return copy.deepcopy(row["config"])
+        return copy.deepcopy(row["schedule"])
 
     def _stages_of(self, arm: str) -> list[Results]:
         row = self._found(arm)
@@ -221,10 +222,12 @@ class Column:
     def _fit(self, name: str, *options: str) -> None:
         with self.slots:
             results = fit(self.folder / name, *self.options, *options)
-        stages = monitored(self.folder / name)
+        stages = rounded(monitored(self.folder / name))
+        if self.ledger.content["settings"]["split"] == "test":  # of the other split too little was measured
+            stages = [{key: value for key, value in stage.items() if key != "validation"} for stage in stages]
         before = self._found(name)
         if before is None:
-            self._keep(name, stages, versions=results["versions"], config=results["config"])
+            self._keep(name, stages, **({"schedule": schedule_of(results["config"])} if name in NEEDED else {}))
         elif [s["metrics"] for s in before["stages"]] != [s["metrics"] for s in stages]:
             raise SystemExit(
                 f"seed {self.seed}, {self.labels} labelled episodes: {name} was made again, as its weights are gone, "
@@ -235,6 +238,12 @@ class Column:
         key = {"seed": self.seed, "labels": self.labels, "arm": name}
         self.ledger.add(key | {"transitions": self.lengths.labels, "stages": stages} | more)
         print(f"seed {self.seed}, {self.labels} labelled episodes: {name} done", flush=True)
+
+
+def schedule_of(config: Results) -> Results:
+    """What the arms need to know of a run's configuration."""
+    trainer, data = config["trainer"], config["data"]["init_args"]
+    return {"warmup": trainer["warmup"], "iteration": trainer["iteration"], "batch_size": data["batch_size"]}
 
 
 def verified(warm: Results) -> Results:

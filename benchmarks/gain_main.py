@@ -10,6 +10,7 @@ import shlex
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from threading import Semaphore
@@ -20,6 +21,8 @@ from gain_arms import DEFAULT_ARMS, NEEDED, OPTIONAL, Column, Recipe
 from gain_lengths import data_module, episodes, measure
 from gain_runs import Ledger
 from gain_table import tables
+
+PACKAGES = ("swirl-lightning", "torch", "lightning", "transformers", "peft", "tokenizers")
 
 
 def arguments(description: str | None) -> tuple[argparse.Namespace, list[str]]:
@@ -83,6 +86,7 @@ def main(recipe: Recipe, description: str | None) -> None:
     about = {
         "command": shlex.join(["python", *sys.argv]),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread a run, {options.jobs} runs at a time",
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "settings": settings_of(recipe, options, others),
     }
     ledger = Ledger(options.out, about)

@@ -14,10 +14,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from results_file import rounded, write
+
 Results = dict[str, Any]
 MONITORS = (
     "reward", "zero_variance_groups", "entropy", "kl", "completion_length", "unique_share", "truncated_share",
 )  # fmt: skip
+KEPT = ("stage", "phase", "iteration", "updates", "seconds", "gradient_tokens", "metrics", "validation")
+"""What a file of results holds of a stage, and its monitors."""
 LAST = 8
 """Updates at either end of a stage that a monitor is a mean of, at most; half of the stage where that is less."""
 
@@ -60,7 +64,7 @@ def checkpoint(folder: Path) -> Path:
 
 
 def monitored(folder: Path) -> list[dict[str, Any]]:
-    """The stages of a finished run with their metrics, cost, and the monitors at the stage's beginning and end."""
+    """The stages of a finished run: metrics, cost, and the monitors at the stage's beginning and end."""
     run = folder / "version_0"
     history = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
     found = []
@@ -72,7 +76,7 @@ def monitored(folder: Path) -> list[dict[str, Any]]:
             for name in MONITORS
             if updates and all(row.get(name) is not None for row in updates)
         }
-        found.append(stage | {"monitors": ends})
+        found.append({name: stage[name] for name in KEPT if name in stage} | {"monitors": ends})
     return found
 
 
@@ -86,7 +90,7 @@ class Ledger:
 
     def __init__(self, path: Path, about: Results) -> None:
         self.path = path
-        self.content: Results = json.loads(json.dumps(about | {"rows": []}))  # as it will be read
+        self.content: Results = rounded(about | {"rows": []})  # as it will be read
         if path.exists():
             before = json.loads(path.read_text())
             if before["settings"] != self.content["settings"]:
@@ -98,15 +102,13 @@ class Ledger:
         return next((row for row in self.content["rows"] if key.items() <= row.items()), None)
 
     def add(self, row: Results) -> None:
-        """Write a row, beside the file first, so that a kill leaves it whole; what was added meanwhile stays."""
+        """Write a row; what was added meanwhile stays."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with locked(self.path.parent):
             if self.path.exists():  # a second benchmark, of other seeds, may write here too
                 self.content["rows"] = json.loads(self.path.read_text())["rows"]
-            self.content["rows"].append(row)
-            partial = self.path.with_name(self.path.name + ".partial")
-            partial.write_text(json.dumps(self.content, indent=1))
-            os.replace(partial, self.path)
+            self.content["rows"].append(rounded(row))
+            write(self.path, self.content, depth=4)  # a line a stage
 
 
 @contextmanager

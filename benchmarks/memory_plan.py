@@ -25,6 +25,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+import results_file
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig
@@ -32,7 +33,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from swirl_lightning.engine import Sampling
 from swirl_lightning.engine.micro_batches import MicroBatchSizes
 from swirl_lightning.models import LoraWeights, Policy, PretrainedLM
-from swirl_lightning.models.optimizers import make_optimizer
+from swirl_lightning.models.optimizers import OptimizerOptions
 from swirl_lightning.plan.memory import Memory
 from swirl_lightning.plan.passes import Pass
 from swirl_lightning.plan.shapes import config_shape
@@ -143,7 +144,7 @@ def measure(case: Case, name: str) -> dict[str, Any]:
     weights, config = build(case, name)
     weights.set_trainable("fwm")
     policy = Policy(weights, "fwm", -1, sizes=MicroBatchSizes(case.rows, case.rows, case.rows))
-    optimizer = make_optimizer("adamw", policy.parameters(), 1e-5, 0.0)
+    optimizer = OptimizerOptions().make(policy.parameters(), 1e-5)
     memory = Memory(
         config_shape(config), dtype.itemsize, quantize="nf4" if case.nf4 else "none", rank=RANK,
         sets=len(SETS), checkpointing=case.checkpointing,
@@ -168,10 +169,7 @@ def measure(case: Case, name: str) -> dict[str, Any]:
             score()
 
     def update() -> None:
-        policy.accumulate(
-            prompts, prompt_of, rows, scored, lambda n, scores: (scores.logp.sum(), None), torch.Tensor.backward,
-            entropy=True,
-        )  # fmt: skip
+        policy.accumulate(prompts, prompt_of, rows, scored, lambda n, scores: (scores.logp.sum(), None), entropy=True)
         optimizer.step()
 
     update()  # gradients and moments are there from the first update on
@@ -231,7 +229,7 @@ def write(options: argparse.Namespace, cases: list[dict[str, Any]]) -> None:
     command = shlex.join(["python", *sys.argv]).replace(options.model, Path(options.model).name)
     versions = {package: version(package) for package in PACKAGES} | {"python": platform.python_version()}
     record = {"command": command, "versions": versions, "machine": machine(), "cases": cases}
-    options.out.write_text(json.dumps(record, indent=1) + "\n")
+    results_file.write(options.out, record, depth=4)
 
 
 if __name__ == "__main__":

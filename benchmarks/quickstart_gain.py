@@ -6,6 +6,7 @@ IDM's own labels of the state-only half, labels mixed in). The last two are meas
 quickstart's gradient tokens, and again when they have used its seconds.
 
     python benchmarks/quickstart_gain.py --worlds worlds/seed1 --seeds 10 11 12 13 14 --out benchmarks/results/gain.json
+    python benchmarks/quickstart_gain.py --show benchmarks/results/gain.json
 
 ``--worlds`` is a folder made by ``swirl collect textworld --out worlds/seed1 --seed 1``.
 """
@@ -16,13 +17,15 @@ import argparse
 import json
 import os
 import platform
-import statistics
+import shlex
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from gain_runs import Results, budget, checkpoint, fit, schedule
+from gain_table import Point, gains
+from results_file import write
 
 Arms = dict[str, dict[str, Any]]
 CONFIG = Path(__file__).parents[1] / "configs" / "quickstart.yaml"
@@ -47,7 +50,7 @@ def after_warmup(folder: Path, seed: int, worlds: Path | None, warm: Path, *opti
 def stages(phase: str, *updates: int, learning_rate: float) -> tuple[str, ...]:
     """Options of a run with one stage per number of updates; in the bootstrap phase, labels make up a half."""
     made = ({"phase": phase, "updates": n, "learning_rate": learning_rate} for n in updates)
-    return *schedule(*made), "--model.fwm.init_args.anchor", "1"
+    return *schedule(*made), "--model.fwm.init_args.grpo.anchor", "1"
 
 
 def warm_up(folder: Path, seed: int, worlds: Path | None) -> tuple[Path, dict[str, Any]]:
@@ -125,56 +128,43 @@ def tune_seed(root: Path, seed: int) -> dict[str, Any]:
     return {"seed": seed, "arms": {name: {"metrics": metrics} for name, metrics in arms.items()}}
 
 
-def summary(seeds: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Per arm and metric: mean and standard deviation over seeds, and in how many of them it rose from the warm-up."""
-    rows = []
-    for arm in seeds[0]["arms"]:
-        for metric in ("fwm/exact_match", "fwm/logp", "idm/exact_match", "idm/logp", "idm/unique"):
-            values = [run["arms"][arm]["metrics"][metric] for run in seeds]
-            before = [run["arms"]["warm-up"]["metrics"][metric] for run in seeds]
-            rows.append(
-                {
-                    "arm": arm,
-                    "metric": metric,
-                    "mean": statistics.mean(values),
-                    "sd": statistics.stdev(values) if len(values) > 1 else 0.0,
-                    "mean_gain": statistics.mean(v - b for v, b in zip(values, before, strict=True)),
-                    "seeds_that_rose": sum(v > b for v, b in zip(values, before, strict=True)),
-                }
-            )
-    return rows
+def table(seeds: list[dict[str, Any]]) -> str:
+    """Markdown: what each arm reached, over seeds."""
+    arms: dict[str, list[Point]] = {}
+    for run in seeds:
+        before = run["arms"]["warm-up"]["metrics"]
+        for name, arm in run["arms"].items():
+            spent = arm.get("seconds", 0.0), arm.get("gradient_tokens", 0)
+            arms.setdefault(name, []).append(Point(name, run["seed"], arm["metrics"], before, *spent))
+    return gains(arms, "fwm/token_f1")
 
 
 def main() -> None:
-    """Run all seeds, two at a time, and write one JSON file."""
+    """Run all seeds, two at a time, write one JSON file and print its table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--worlds", type=Path, help="collection that no setting was chosen on; default: the packaged one"
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[10, 11, 12, 13, 14])
     parser.add_argument("--runs", type=Path, default=Path("runs/gain"), help="where run folders are made")
-    parser.add_argument("--out", type=Path, required=True)
+    output = parser.add_mutually_exclusive_group(required=True)
+    output.add_argument("--out", type=Path, help="the file of results to write")
+    output.add_argument("--show", type=Path, help="a file of results whose table is printed; nothing is run")
     parser.add_argument("--jobs", type=int, default=2, help="runs at the same time, one thread each")
     parser.add_argument("--tune", action="store_true", help="choose the baselines' settings on the validation split")
     options = parser.parse_args()
+    if options.show:
+        print(table(json.loads(options.show.read_text())["seeds"]))
+        return
     with ThreadPoolExecutor(options.jobs) as pool:
         if options.tune:
             seeds = list(pool.map(lambda seed: tune_seed(options.runs, seed), options.seeds))
         else:
             seeds = run(options.runs, options.seeds, options.worlds, pool)
-    rows = summary(seeds)
     machine = f"{platform.machine()}, {os.cpu_count()} cores, one thread a run, {options.jobs} runs at a time"
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    command = "python " + " ".join(sys.argv)
-    options.out.write_text(
-        json.dumps({"command": command, "machine": machine, "summary": rows, "seeds": seeds}, indent=1)
-    )
-    for row in rows:
-        if row["metric"].endswith(("exact_match", "logp")):
-            print(
-                f"{row['arm']:28} {row['metric']:16} {row['mean']:7.3f} ± {row['sd']:.3f} gain {row['mean_gain']:+.3f} "
-                f"rose in {row['seeds_that_rose']} of {len(seeds)}"
-            )
+    command = shlex.join(["python", *sys.argv])
+    write(options.out, {"command": command, "machine": machine, "seeds": seeds}, depth=4)  # a line an arm
+    print(table(seeds))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import multiprocessing
 import os
 import platform
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from results_file import write
 from vs_trl_report import CHECKED, check_failures, compare, judged, multiply_add_rate, overall, summary
 from vs_trl_textworld import textworld_works
 from vs_trl_work import QWEN_7B, Loaded, Update, Work, random_completions, random_groups, random_rewards, trl_rows
@@ -213,8 +213,7 @@ def main() -> None:
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
     }
     found = run_case(options.case, options.model)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(about | found, indent=1))
+    write(options.out, about | found, depth=4)
     if "skipped" in found:
         print(f"skipped: {found['skipped']}")
         return

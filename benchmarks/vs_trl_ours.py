@@ -29,7 +29,7 @@ from swirl_lightning.models import LoraWeights, Policy
 from swirl_lightning.modules.fwm import ForwardWorldModel
 from swirl_lightning.modules.grpo_mixin import GRPOMixin
 from swirl_lightning.modules.idm import InverseDynamicsModel
-from swirl_lightning.modules.learning import Experience
+from swirl_lightning.modules.learning import GRPOOptions
 from swirl_lightning.rewards import LikelihoodReward, ScoringTask
 from swirl_lightning.types import Ids
 
@@ -45,8 +45,9 @@ class Ours:
         for name in SETS:
             fill(work, name, weights.named(name))
         weights.set_trainable("policy")
-        options = {"group_size": work.group_size, "beta": work.beta, "max_new_tokens": work.max_tokens}
-        self.learner: GRPOMixin = {"fwm": ForwardWorldModel, "idm": InverseDynamicsModel}[work.role](**options)
+        role = {"fwm": ForwardWorldModel, "idm": InverseDynamicsModel}[work.role]
+        grpo = GRPOOptions(group_size=work.group_size, beta=work.beta)
+        self.learner: GRPOMixin = role(max_new_tokens=work.max_tokens, grpo=grpo)
         self.learner.policy, self.learner.reference, self.scorer = (Policy(weights, name, work.eos) for name in SETS)
         self.reward = LikelihoodReward(floor=None)
         self.optimizer = torch.optim.AdamW(self.learner.policy.parameters(), LEARNING_RATE, weight_decay=0.0)
@@ -72,7 +73,7 @@ class Ours:
                 given_PG = torch.tensor(self.work.rewards, device=self.device)
                 learn_from_N = torch.zeros_like(rewards_N).scatter(0, rollouts.row_of.flatten(), given_PG.flatten())
             experience = self.learner.experience(rollouts, learn_from_N, prompts)
-        loss = backpropagate(self.learner, experience)
+        loss = self.learner.reinforce(experience).loss
         adapter = self.learner.policy.weights.named("policy")
         gradient = gradients(adapter) if index == 0 else {}
         self.optimizer.step()
@@ -106,13 +107,8 @@ class Ours:
             rows=tuple(completion + group.after + group.target for completion, group in rows),
             scored=tuple(len(group.target) for _, group in rows),
             transitions=(),
-            text=lambda n: "",
+            texts=("",) * len(rows),
         )
-
-
-def backpropagate(learner: GRPOMixin, experience: Experience) -> float:
-    """The loss, once its gradient is in place."""
-    return learner.accumulate(experience, torch.Tensor.backward).loss
 
 
 def given(prompts: Sequence[Ids], completions: Sequence[Sequence[Ids]], device: torch.device) -> Rollouts:

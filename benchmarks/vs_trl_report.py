@@ -25,7 +25,6 @@ def compare(ours: Update, trl: Update) -> dict[str, Any]:
         "loss": relative(np.array([ours.loss]), np.array([trl.loss])),
         "gradient": relative(*vectors),
         "trl": {
-            "rewards": trl.rewards,
             "loss": trl.loss,
             "gradient_norm": float(np.linalg.norm(vectors[1])),
             "parameters": len(vectors[1]),

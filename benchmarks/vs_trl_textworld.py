@@ -43,9 +43,10 @@ def textworld_works(model: str, folder: Path) -> list[Work]:
     phases = (("fwm", vim_group), ("idm", elbo_group))
     for role, group_of in phases:
         options = config["model"][role]["init_args"]
+        group = options["grpo"]["group_size"]
         updates = tuple(tuple(group_of(codec, t) for t in batch) for batch in batches)
         longest = max(len(group.prompt) for update in updates for group in update)
-        completions = random_completions(size, options["group_size"], options["max_new_tokens"], rng)
+        completions = random_completions(size, group, options["max_new_tokens"], rng)
         works.append(
             Work(
                 role=role,
@@ -54,11 +55,11 @@ def textworld_works(model: str, folder: Path) -> list[Work]:
                 updates=updates,
                 completions=completions,
                 rewards=random_rewards(completions, rng),
-                group_size=options["group_size"],
+                group_size=group,
                 max_tokens=options["max_new_tokens"],
                 eos=codec.eos,
-                beta=options["beta"],
-                micro_batch=trl_rows(size * options["group_size"], longest + options["max_new_tokens"]),
+                beta=options["grpo"]["beta"],
+                micro_batch=trl_rows(size * group, longest + options["max_new_tokens"]),
             )
         )
     return works

@@ -41,7 +41,7 @@ def tokens_of(stage, options):
         * {
             "sft": lambda: 2 * batch * LABELLED,
             "bootstrap": lambda: (
-                batch * (STATE_ONLY + LABELLED * float(option(options, "--model.fwm.init_args.anchor")))
+                batch * (STATE_ONLY + LABELLED * float(option(options, "--model.fwm.init_args.grpo.anchor")))
             ),
             "vim": lambda: GRPO + batch * STATE_ONLY * bootstrap,
             "elbo": lambda: GRPO,
@@ -87,7 +87,7 @@ def column(tmp_path, monkeypatch):
     monkeypatch.setattr(gain_arms, "monitored", monitored)
     recipe = Recipe(Path("c.yaml"), "fwm/logp", "+1 %", {"sft": 1e-5, "bootstrap": 1e-4})
     lengths = Lengths(LABELLED / 1.1, STATE_ONLY / 1.1, 64)  # the estimate is 10 % off, and corrected
-    ledger = Ledger(tmp_path / "gain.json", {"settings": {}})
+    ledger = Ledger(tmp_path / "gain.json", {"settings": {"split": "test"}})
     made = Column(recipe, 3, 16, lengths, ("--config", "c.yaml"), tmp_path / "runs", ledger)
     object.__setattr__(made, "runs", runs)
     return made
@@ -108,6 +108,19 @@ def test_all_arms_use_the_gradient_tokens_of_swirl(column):
         assert spent(column, arm) == pytest.approx(swirl, rel=0.03)
     # which starts anew
     assert spent(column, "bootstrap-merge") == pytest.approx(swirl + spent(column, "warm-up") / 2, rel=0.03)
+
+
+def test_what_is_kept_of_an_arm(column):
+    column.run(("sft-continue",))
+    for arm in ("warm-up", "swirl", "sft-continue"):
+        row = column.ledger.find(arm=arm)
+        names = {"stage", "phase", "iteration", "updates", "seconds", "gradient_tokens", "metrics"}
+        assert all(set(stage) == names for stage in row["stages"])  # one validation transition says nothing
+        assert ("schedule" in row) == (arm != "sft-continue")
+    trainer = CONFIG["trainer"]
+    assert column.ledger.find(arm="swirl")["schedule"] == {
+        "warmup": trainer["warmup"], "iteration": trainer["iteration"], "batch_size": 4,
+    }  # fmt: skip
 
 
 def test_what_each_arm_starts_from(column):
