@@ -10,7 +10,7 @@ quickstart: .venv/installed
 	$(BIN)/swirl fit --config configs/quickstart.yaml $(QUICKSTART)
 
 test: .venv/installed-test lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile # a process a core; the tests of a file stay together
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .
