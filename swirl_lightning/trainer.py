@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from swirl_lightning.callbacks import (
     PhaseCheckpoint,
@@ -22,6 +25,7 @@ from swirl_lightning.callbacks import (
 )
 from swirl_lightning.loops import AlternatingLoop
 from swirl_lightning.modules.schedule import Stage, expand_schedule
+from swirl_lightning.types import InputError, check_number
 
 CALLBACKS = (PhaseStart, PhaseFreeze, PhaseMonitor, RunRecorder, RunReport, PredictionWriter, PhaseCheckpoint)
 
@@ -66,8 +70,15 @@ class SwirlTrainer(L.Trainer):
         log_every_n_steps: int = 10,
         **kwargs: Any,
     ) -> None:
+        check_number("trainer.run_version", run_version, least=0)
+        check_number("trainer.log_every_n_steps", log_every_n_steps, least=1)
+        if (precision := kwargs.get("precision")) not in (None, "32-true", 32, "32"):
+            raise InputError(
+                f"trainer.precision: found {precision}, expected 32-true: the base model computes in model.base.dtype, "
+                "and adapters and rewards in float32; set model.base.dtype instead"
+            )
         root = Path(default_root_dir)
-        self.run_version = next_version(root) if run_version is None else run_version
+        self.run_version = claim_version(root) if run_version is None else run_version
         self.run_dir = root / f"version_{self.run_version}"
         if logger is True:
             logger = TensorBoardLogger(str(root), name="", version=self.run_version)
@@ -122,6 +133,31 @@ def versions_of(root: Path) -> list[int]:
     return sorted(int(name) for name in names if name.isdigit())
 
 
-def next_version(root: Path) -> int:
-    """The first number above all used ones."""
-    return max(versions_of(root), default=-1) + 1
+def claim_version(root: Path) -> int:
+    """Make the folder of the next free number under ``root``, so that no run that starts at the same moment takes it.
+
+    Only the first process of a run makes it; the others are told later which folder it is.
+
+    Raises:
+        InputError: the folder cannot be made.
+    """
+    number = max(versions_of(root), default=-1) + 1
+    if getattr(rank_zero_only, "rank", 0):
+        return number
+    while True:
+        try:
+            (root / f"version_{number}").mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise InputError(
+                f"trainer.default_root_dir: cannot make a folder under {root} ({error}), expected a place to write to"
+            ) from error
+        else:
+            atexit.register(_remove_if_empty, root / f"version_{number}")  # where a run is refused before it begins
+            return number
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):  # there are files in it, or it is gone
+        folder.rmdir()
