@@ -21,11 +21,11 @@ from swirl_lightning.environments.physics.collect import collect_physics
 from swirl_lightning.environments.textworld.collect import collect_textworld
 from swirl_lightning.environments.tool.collect import collect_tool
 from swirl_lightning.environments.web.collect import collect_web
-from swirl_lightning.inference.commands import export, label, rollout
 from swirl_lightning.modules import SWIRL
 from swirl_lightning.modules.checkpoint import read_checkpoint
 from swirl_lightning.plan.page import make_plan
 from swirl_lightning.report import write_report
+from swirl_lightning.trained.commands import export, label, rollout
 from swirl_lightning.trainer import SwirlTrainer, versions_of
 from swirl_lightning.types import InputError
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from swirl_lightning.codecs import encode_delta
-from swirl_lightning.inference import export as exporting
-from swirl_lightning.inference import label as labelling
-from swirl_lightning.inference.files import check_new, read_text, whole
-from swirl_lightning.inference.load import load_run
-from swirl_lightning.inference.rollout import Step, read_actions, roll_out
 from swirl_lightning.modules import SWIRL
+from swirl_lightning.trained import export as exporting
+from swirl_lightning.trained import label as labelling
+from swirl_lightning.trained.files import check_new, read_text, whole
+from swirl_lightning.trained.load import load_run
+from swirl_lightning.trained.rollout import Step, read_actions, roll_out
 
 OVERRIDE = "--model."
 

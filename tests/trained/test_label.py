@@ -11,9 +11,9 @@ import torch
 
 from swirl_lightning.environments.log import LogDataModule
 from swirl_lightning.environments.rows import read_rows
-from swirl_lightning.inference.commands import label as command
-from swirl_lightning.inference.label import Counts, label, name_actions, scores_path
 from swirl_lightning.modules.grpo_mixin import target_logprobs
+from swirl_lightning.trained.commands import label as command
+from swirl_lightning.trained.label import Counts, label, name_actions, scores_path
 from swirl_lightning.types import InputError, Transition
 
 LONG = {"episode": "long", "step": 0, "state": "\n".join(f"thing{n:02} on" for n in range(40)), "next_state": "a on"}

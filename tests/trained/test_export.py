@@ -13,10 +13,10 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from swirl_lightning.codecs import Layout, decode_delta
-from swirl_lightning.inference.commands import export as command
-from swirl_lightning.inference.export import export
-from swirl_lightning.inference.load import load_run
 from swirl_lightning.models import PretrainedLM
+from swirl_lightning.trained.commands import export as command
+from swirl_lightning.trained.export import export
+from swirl_lightning.trained.load import load_run
 from swirl_lightning.types import InputError, Transition
 
 IDS = torch.tensor([[5, 8, 100, 42, 7, 7, 31], [1, 2, 3, 250, 9, 60, 11]])

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from swirl_lightning.engine import Sampling
-from swirl_lightning.inference.commands import rollout
-from swirl_lightning.inference.rollout import read_actions, roll_out
 from swirl_lightning.modules.grpo_mixin import target_logprobs
 from swirl_lightning.modules.prediction import predict_next
+from swirl_lightning.trained.commands import rollout
+from swirl_lightning.trained.rollout import read_actions, roll_out
 from swirl_lightning.types import InputError, Transition
 
 START = "door open\nlamp on\nsafe free"

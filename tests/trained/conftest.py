@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from swirl_lightning.inference.load import load_run
+from swirl_lightning.trained.load import load_run
 
 ROOT = Path(__file__).parents[2]
 THINGS = {"door": ("open", "shut"), "lamp": ("on", "off"), "safe": ("free", "locked")}
@@ -51,7 +51,7 @@ def state_only(tmp_path, rows):
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
     """The folder of the run."""
-    root = tmp_path_factory.mktemp("inference")
+    root = tmp_path_factory.mktemp("trained")
     data = root / "data"
     data.mkdir()
     for split in ("labelled", "state_only", "validation", "test"):
