@@ -43,8 +43,10 @@ MENU = Menu(
     noun="command",
     about="Train a world model from logs of states alone, and use it.",
     entries={name: command.does for name, command in COMMANDS.items()},
-    notes="'swirl --version' prints the version. Exit codes: 0 done; 1 training failed, a plan does not fit, or "
-    "nothing of use was predicted; 2 bad input.",
+    notes=(
+        "'swirl --version' prints the version.",
+        "Exit codes: 0 done; 1 training failed, a plan does not fit, or nothing was predicted; 2 bad input.",
+    ),
 )
 
 
@@ -59,13 +61,13 @@ def main(args: list[str] | None = None) -> int:
         The exit code: 0 done, 1 training failed, a plan does not fit or nothing of use was predicted, 2 bad input.
     """
     given = sys.argv[1:] if args is None else args
-    _quiet()
     try:
         if given[:1] == ["--version"]:
             print(f"swirl {__version__}")
             return 0
         name = MENU.choose(given)
         module = import_module(f"swirl_lightning.commands.{COMMANDS[name].module}")
+        _quiet()  # not before the import: Lightning sets the levels of its loggers when it is imported
         code: int = getattr(module, name)(given[1:])
     except ValueError as error:
         print(f"error: {_meant_for_users(error)}", file=sys.stderr)

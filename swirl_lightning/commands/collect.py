@@ -30,6 +30,6 @@ def collect(args: list[str]) -> int:
     parser = Parser(prog=f"swirl collect {world}", description=description)
     parser.add_argument("--config", action="config", help="a YAML file with any of these options")
     names = parser.add_function_arguments(collector, as_group=False)
-    options = parser.instantiate_classes(parser.parse_args(args[1:]))
+    options = parser.instantiate(parser.parse_args(args[1:]))
     collector(**{name: options[name] for name in names})
     return 0

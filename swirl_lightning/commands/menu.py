@@ -21,14 +21,14 @@ class Menu:
         noun: what is chosen.
         about: what the program is for.
         entries: every name and what it does, in a line.
-        notes: what ends the help.
+        notes: paragraphs that end the help.
     """
 
     prog: str
     noun: str
     about: str
     entries: Mapping[str, str]
-    notes: str = ""
+    notes: tuple[str, ...] = ()
 
     def choose(self, args: Sequence[str]) -> str:
         """The name that stands first. Where it is ``--help``, print the help and leave.
@@ -51,12 +51,12 @@ class Menu:
         """The whole list."""
         width = max(map(len, self.entries)) + 2
         noun = self.noun.upper()
-        last = f"'{self.prog} {noun} --help' shows the options of a {self.noun}. {self.notes}"
+        last = [f"'{self.prog} {noun} --help' shows the options of a {self.noun}.", *self.notes]
         return "\n\n".join(
             [
                 f"usage: {self.prog} {noun} [options]",
                 fill(self.about, WIDTH),
                 "\n".join([f"{self.noun}s:", *(f"  {name:<{width}}{does}" for name, does in self.entries.items())]),
-                fill(last, WIDTH),
+                "\n".join(fill(line, WIDTH) for line in last),
             ]
         )

@@ -39,7 +39,7 @@ class PlannedRun(SwirlCLI):
 
     def instantiate_classes(self) -> None:
         """Build the model alone."""
-        self.model = self.parser.instantiate_classes(self.config).model
+        self.model = self.parser.instantiate(self.config).model
 
     def after_instantiate_classes(self) -> None:
         """There is no trainer to tell anything."""

@@ -4,13 +4,11 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from swirl_lightning.trained.load import load_run
 
-ROOT = Path(__file__).parents[2]
 THINGS = {"door": ("open", "shut"), "lamp": ("on", "off"), "safe": ("free", "locked")}
 VERBS = {"open": "pull", "shut": "push", "on": "light", "off": "dim", "free": "unlock", "locked": "bolt"}
 
@@ -50,10 +48,16 @@ def state_only(tmp_path, rows):
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
-    """The folder of the run."""
-    root = tmp_path_factory.mktemp("trained")
+    """The folder of the run. The first test that asks for it trains it, here or in tests/commands."""
+    root = tmp_path_factory.getbasetemp() / "toy"
+    if not root.exists():
+        train(root)
+    return root / "version_0"
+
+
+def train(root):
     data = root / "data"
-    data.mkdir()
+    data.mkdir(parents=True)
     for split in ("labelled", "state_only", "validation", "test"):
         rows = [row | {"episode": f"{split} {row['episode']}"} for row in world()]
         rows = [row | {"action": None} for row in rows] if split == "state_only" else rows
@@ -65,7 +69,6 @@ def run(tmp_path_factory):
         env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    return root / "version_0"
 
 
 @pytest.fixture(scope="session")

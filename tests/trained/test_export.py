@@ -14,7 +14,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 
 from swirl_lightning.codecs import Layout, decode_delta
 from swirl_lightning.models import PretrainedLM
-from swirl_lightning.trained.commands import export as command
 from swirl_lightning.trained.export import export
 from swirl_lightning.trained.load import load_run
 from swirl_lightning.types import InputError, Transition
@@ -208,15 +207,6 @@ def test_several_environments_are_laid_out_each(model, run, tmp_path, monkeypatc
     monkeypatch.setattr(model, "layouts", layouts)
     export(model, run, tmp_path / "out")
     assert r"| tool | `'API:\n'` | `'\nCall:'` | `'\nResponse:\n'` |" in card_of(tmp_path / "out/fwm")
-
-
-def test_the_command(run, tmp_path, capsys):
-    assert command([str(run), f"--out={tmp_path / 'out'}"]) == 0
-    assert capsys.readouterr().out == f"exported: {tmp_path / 'out/fwm'}\n          {tmp_path / 'out/idm'}\n"
-    names = {path.name for path in (tmp_path / "out/fwm").iterdir()}
-    assert {"README.md", "config.json", "model.safetensors", "tokenizer.json"} <= names
-    with pytest.raises(InputError, match="out: already there"):
-        command([str(run), f"--out={tmp_path / 'out'}"])
 
 
 def test_wrong_options(model, run, lora_model, lora_run, tmp_path, monkeypatch):
