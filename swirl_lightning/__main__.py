@@ -2,6 +2,6 @@
 
 import sys
 
-from swirl_lightning.cli import main
+from swirl_lightning.commands import main
 
 sys.exit(main())

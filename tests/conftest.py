@@ -29,6 +29,8 @@ from swirl_lightning.modules.updates import Place
 from swirl_lightning.trainer import SwirlTrainer
 from swirl_lightning.types import Transition
 
+pytest_plugins = ["toy_run"]
+
 THINGS = {"door": ("open", "shut"), "lamp": ("on", "off"), "safe": ("locked", "free")}
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from swirl_lightning.cli import main
+from swirl_lightning.commands import main
 from swirl_lightning.environments.textworld.datamodule import QUICKSTART
 
 ROOT = Path(__file__).parents[1]
@@ -71,7 +71,7 @@ def fit(root, data, *options):
     args += ["--trainer.callbacks+=test_resume.Draw"]
     args += ["--trainer.callbacks+=swirl_lightning.callbacks.PhaseCheckpoint", "--trainer.callbacks.every_n_updates=3"]
     processes = multiprocessing.get_context("forkserver")  # a server that has imported torch once: a start costs little
-    processes.set_forkserver_preload(["swirl_lightning.cli"])
+    processes.set_forkserver_preload(["swirl_lightning.commands.fit"])
     process = processes.Process(target=main, args=([*args, *options],))
     process.start()
     process.join(LIMIT)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from swirl_lightning.cli import main
+from swirl_lightning.commands import main
 from swirl_lightning.environments.log import LogDataModule
 from swirl_lightning.environments.textworld.datamodule import QUICKSTART
 from swirl_lightning.models import Policy

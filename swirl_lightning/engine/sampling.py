@@ -23,6 +23,8 @@ from swirl_lightning.engine.few_rows import linear
 from swirl_lightning.engine.shared_prefix import Prefix
 from swirl_lightning.types import check_number
 
+PLACE = "model.fwm or model.idm: sampling"
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -39,9 +41,9 @@ class Sampling:
     top_k: int = 0
 
     def __post_init__(self) -> None:
-        check_number("sampling.temperature", self.temperature, least=0)
-        check_number("sampling.top_p", self.top_p, above=0, most=1)
-        check_number("sampling.top_k", self.top_k, least=0)
+        check_number(f"{PLACE}.temperature", self.temperature, least=0)
+        check_number(f"{PLACE}.top_p", self.top_p, above=0, most=1)
+        check_number(f"{PLACE}.top_k", self.top_k, least=0)
 
     @property
     def truncated(self) -> bool:

@@ -17,6 +17,8 @@ from swirl_lightning.engine import Scores
 from swirl_lightning.engine.rollouts import Rollouts
 from swirl_lightning.types import Ids, check_number
 
+PLACE = "model.fwm or model.idm: grpo"
+
 
 @dataclass(frozen=True)
 class GRPOOptions:
@@ -47,12 +49,12 @@ class GRPOOptions:
     anchor: float = 0.0
 
     def __post_init__(self) -> None:
-        check_number("grpo.group_size (advantages compare completions of one prompt)", self.group_size, least=2)
-        check_number("grpo.beta", self.beta, least=0)
-        check_number("grpo.inner_steps", self.inner_steps, least=1)
-        check_number("grpo.clip_low", self.clip_low, above=0, below=1)
-        check_number("grpo.clip_high", self.clip_high, above=0)
-        check_number("grpo.anchor", self.anchor, least=0)
+        check_number(f"{PLACE}.group_size (advantages compare completions of one prompt)", self.group_size, least=2)
+        check_number(f"{PLACE}.beta", self.beta, least=0)
+        check_number(f"{PLACE}.inner_steps", self.inner_steps, least=1)
+        check_number(f"{PLACE}.clip_low", self.clip_low, above=0, below=1)
+        check_number(f"{PLACE}.clip_high", self.clip_high, above=0)
+        check_number(f"{PLACE}.anchor", self.anchor, least=0)
 
 
 class Experience(NamedTuple):

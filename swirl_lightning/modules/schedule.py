@@ -11,6 +11,8 @@ from swirl_lightning.environments.loaders import Draw
 from swirl_lightning.modules.phases import PHASES, Phase
 from swirl_lightning.types import InputError, check_number
 
+PLACE = "trainer.warmup or trainer.iteration"
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -33,9 +35,9 @@ class Stage:
 
     def __post_init__(self) -> None:
         find_phase(self.phase)
-        check_number(f"schedule: updates of a {self.phase!r} stage", self.updates, least=1)
-        check_number(f"schedule: learning_rate of a {self.phase!r} stage", self.learning_rate, above=0)
-        check_number(f"schedule: batch_size of a {self.phase!r} stage", self.batch_size, least=1)
+        check_number(f"{PLACE}: updates of a {self.phase!r} stage", self.updates, least=1)
+        check_number(f"{PLACE}: learning_rate of a {self.phase!r} stage", self.learning_rate, above=0)
+        check_number(f"{PLACE}: batch_size of a {self.phase!r} stage", self.batch_size, least=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ def find_phase(name: str) -> Phase:
         return found()
     close = get_close_matches(name, PHASES, 1)
     raise InputError(
-        f"schedule: found the phase {name!r}, expected one of {', '.join(PHASES)}, or the path of a class that extends "
+        f"{PLACE}: found the phase {name!r}, expected one of {', '.join(PHASES)}, or the path of a class that extends "
         "swirl_lightning.modules.phases.Phase" + (f"; did you mean {close[0]}?" if close else "")
     )
 

@@ -31,7 +31,7 @@ class Run:
     samples: list[Row]
 
 
-def load_run(folder: Path) -> Run:
+def read_run(folder: Path) -> Run:
     """Read a run's folder. An unfinished run is fine.
 
     Raises:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from swirl_lightning.cli import main
+from swirl_lightning.commands import main
 from swirl_lightning.engine import MicroBatchSizes
 from swirl_lightning.engine.micro_batches import ALL_AT_ONCE
 from swirl_lightning.modules import swirl

@@ -2,27 +2,27 @@ import json
 
 import pytest
 
-from swirl_lightning.report import load_run
+from swirl_lightning.report import read_run
 from swirl_lightning.report.run import number
 from swirl_lightning.types import InputError
 
 
 def test_a_whole_run_is_read(write, results, history, samples):
-    run = load_run(write(results, history, samples))
+    run = read_run(write(results, history, samples))
     assert run.results == results
     assert run.history == history
     assert run.samples == samples
 
 
 def test_history_and_samples_may_be_missing(write, results):
-    run = load_run(write(results))
+    run = read_run(write(results))
     assert run.history == []
     assert run.samples == []
 
 
 def test_results_must_be_there(tmp_path):
     with pytest.raises(InputError, match=r"results\.json: not found"):
-        load_run(tmp_path)
+        read_run(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_results_must_be_there(tmp_path):
 def test_malformed_results_are_named(tmp_path, text, message):
     (tmp_path / "results.json").write_text(text)
     with pytest.raises(InputError, match=message):
-        load_run(tmp_path)
+        read_run(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["history.jsonl", "samples.jsonl"])
@@ -47,13 +47,13 @@ def test_a_malformed_line_is_named(write, results, name, line, message):
     folder = write(results)
     (folder / name).write_text('{"stage": "vim-1"}\n' + line + "\n")
     with pytest.raises(InputError, match=rf"{name}:2: .*{message}"):
-        load_run(folder)
+        read_run(folder)
 
 
 def test_the_half_line_of_a_killed_run_is_passed_over(write, results):
     folder = write(results)
     (folder / "history.jsonl").write_text('{"stage": "vim-1"}\n{"stage": "vi')
-    assert load_run(folder).history == [{"stage": "vim-1"}]
+    assert read_run(folder).history == [{"stage": "vim-1"}]
 
 
 def test_number_takes_finite_numbers_only():

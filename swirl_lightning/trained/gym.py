@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 from swirl_lightning.engine import Sampling
 from swirl_lightning.environments.rows import scan_rows
-from swirl_lightning.inference.load import environment_of
 from swirl_lightning.modules import SWIRL
 from swirl_lightning.modules.prediction import predict_next
+from swirl_lightning.trained.load import environment_of
 from swirl_lightning.types import InputError
 
 try:

@@ -7,7 +7,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.wrappers import TimeLimit
 
-from swirl_lightning.inference.gym import WorldModelEnv, first_states
+from swirl_lightning.trained.gym import WorldModelEnv, first_states
 from swirl_lightning.types import InputError
 
 START = "door open\nlamp on\nsafe free"
@@ -115,6 +115,6 @@ def test_wrong_starts(model, tmp_path):
 
 def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "gymnasium", None)
-    monkeypatch.delitem(sys.modules, "swirl_lightning.inference.gym")
+    monkeypatch.delitem(sys.modules, "swirl_lightning.trained.gym")
     with pytest.raises(InputError, match=r"pip install 'swirl-lightning\[gym\]'"):
-        import swirl_lightning.inference.gym  # noqa: F401
+        import swirl_lightning.trained.gym  # noqa: F401

@@ -102,7 +102,11 @@ def _build(run: Path, overrides: dict[str, Any]) -> SWIRL:
     try:
         parsed = parser.parse_args([f"--model={json.dumps(settings)}", *changed])
     except ArgumentError as error:
-        raise InputError(f"{run / 'config.yaml'}: {' '.join(str(error).split())}") from error
+        reason = " ".join(str(error).split()).rpartition(" - ")[2]
+        raise InputError(
+            f"{run / 'config.yaml'}: {reason}; options that have been renamed stand in CHANGELOG.md: rename them "
+            "in the file, or use the version that made the run"
+        ) from error
     model: SWIRL = parser.instantiate(parsed).model
     return model
 

@@ -15,10 +15,10 @@ import torch
 from swirl_lightning.engine import GREEDY, Sampling
 from swirl_lightning.engine.rollouts import Rollouts
 from swirl_lightning.environments.rows import FIELDS, Numbered, scan_rows
-from swirl_lightning.inference.files import rows_file
-from swirl_lightning.inference.load import environment_of
 from swirl_lightning.modules import SWIRL
 from swirl_lightning.modules.prediction import passing_codec
+from swirl_lightning.trained.files import rows_file
+from swirl_lightning.trained.load import environment_of
 from swirl_lightning.types import Ids, InputError, Transition
 
 log = logging.getLogger(__name__)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from swirl_lightning.engine import Sampling
-from swirl_lightning.inference.files import read_text
-from swirl_lightning.inference.load import environment_of
 from swirl_lightning.modules import SWIRL
 from swirl_lightning.modules.prediction import predict_next
+from swirl_lightning.trained.files import read_text
+from swirl_lightning.trained.load import environment_of
 from swirl_lightning.types import InputError
 
 

@@ -13,10 +13,9 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from swirl_lightning.codecs import Layout, decode_delta
-from swirl_lightning.inference.commands import export as command
-from swirl_lightning.inference.export import export
-from swirl_lightning.inference.load import load_run
 from swirl_lightning.models import PretrainedLM
+from swirl_lightning.trained.export import export
+from swirl_lightning.trained.load import load_run
 from swirl_lightning.types import InputError, Transition
 
 IDS = torch.tensor([[5, 8, 100, 42, 7, 7, 31], [1, 2, 3, 250, 9, 60, 11]])
@@ -144,7 +143,7 @@ def test_the_cards_python_loads_an_adapter(lora_model, lora_run, tmp_path, rows,
     row = rows[4]
     said = run_snippet(tmp_path / "out/fwm", row["state"], row["action"], capsys)
     code = lora_model.codec.encode(Transition(**row))
-    (ids,), _ = lora_model.fwm.answer([lora_model.fwm.prompt(code, code.z)])
+    (ids,) = lora_model.fwm.answer([lora_model.fwm.prompt(code, code.z)]).ids
     assert said == lora_model.codec.tokenizer.decode(ids, skip_special_tokens=True)
 
 
@@ -208,15 +207,6 @@ def test_several_environments_are_laid_out_each(model, run, tmp_path, monkeypatc
     monkeypatch.setattr(model, "layouts", layouts)
     export(model, run, tmp_path / "out")
     assert r"| tool | `'API:\n'` | `'\nCall:'` | `'\nResponse:\n'` |" in card_of(tmp_path / "out/fwm")
-
-
-def test_the_command(run, tmp_path, capsys):
-    assert command([str(run), f"--out={tmp_path / 'out'}"]) == 0
-    assert capsys.readouterr().out == f"exported: {tmp_path / 'out/fwm'}\n          {tmp_path / 'out/idm'}\n"
-    names = {path.name for path in (tmp_path / "out/fwm").iterdir()}
-    assert {"README.md", "config.json", "model.safetensors", "tokenizer.json"} <= names
-    with pytest.raises(InputError, match="out: already there"):
-        command([str(run), f"--out={tmp_path / 'out'}"])
 
 
 def test_wrong_options(model, run, lora_model, lora_run, tmp_path, monkeypatch):

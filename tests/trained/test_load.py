@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from swirl_lightning import __version__
-from swirl_lightning.inference.load import environment_of, load_run
+from swirl_lightning.trained.load import environment_of, load_run
 from swirl_lightning.types import InputError, Transition
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from swirl_lightning import __version__
-from swirl_lightning.inference.card import Facts, base_licence, write_card
-from swirl_lightning.inference.files import whole
-from swirl_lightning.inference.load import read_config
 from swirl_lightning.modules import SWIRL
-from swirl_lightning.report.run import load_run as read_run
+from swirl_lightning.report.run import read_run
+from swirl_lightning.trained.card import Facts, base_licence, write_card
+from swirl_lightning.trained.files import whole
+from swirl_lightning.trained.load import read_config
 from swirl_lightning.types import InputError
 
 

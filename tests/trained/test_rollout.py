@@ -1,6 +1,5 @@
 """A state goes on through actions as the world does, until a prediction is malformed."""
 
-import json
 import re
 from dataclasses import replace
 
@@ -8,10 +7,9 @@ import pytest
 import torch
 
 from swirl_lightning.engine import Sampling
-from swirl_lightning.inference.commands import rollout
-from swirl_lightning.inference.rollout import read_actions, roll_out
 from swirl_lightning.modules.grpo_mixin import target_logprobs
 from swirl_lightning.modules.prediction import predict_next
+from swirl_lightning.trained.rollout import read_actions, roll_out
 from swirl_lightning.types import InputError, Transition
 
 START = "door open\nlamp on\nsafe free"
@@ -122,45 +120,6 @@ def test_wrong_actions(tmp_path, text, said):
     assert said in str(caught.value)
 
 
-@pytest.fixture
-def files(tmp_path):
-    (tmp_path / "state.txt").write_text(START + "\n")
-    (tmp_path / "actions.txt").write_text("\n".join(ACTIONS) + "\n")
-    return [f"--state={tmp_path / 'state.txt'}", f"--actions={tmp_path / 'actions.txt'}"]
-
-
-def test_the_command_prints_and_writes_the_steps(run, files, tmp_path, capsys):
-    out = tmp_path / "steps.jsonl"
-    assert rollout([str(run), *files, f"--out={out}"]) == 0
-    printed = capsys.readouterr().out
-    assert "1. dim    (log-prob -0." in printed
-    assert "- lamp on\n+ lamp off\n" in printed
-    rows = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [row["state"] for row in rows] == STATES
-    assert [row["step"] for row in rows] == [1, 2, 3, 4]
-    assert rows[0]["change"] == "- lamp on\n+ lamp off"
-
-
-def test_the_command_says_where_it_stopped(run, files, tmp_path, capsys):
-    out = tmp_path / "steps.jsonl"
-    assert rollout([str(run), *files, f"--out={out}", "--model.fwm.init_args.max_new_tokens", "2"]) == 1
-    printed = capsys.readouterr().out
-    assert "malformed: found no end within 2 tokens" in printed
-    assert "stopped after 0 of 4 actions" in printed
-    (row,) = [json.loads(line) for line in out.read_text().splitlines()]
-    assert row["state"] is None
-    assert "found no end" in row["problem"]
-
-
-def test_wrong_options(run, files, tmp_path, capsys):
-    with pytest.raises(InputError, match="--state: .*nowhere"):
-        rollout([str(run), "--state=nowhere", files[1]])
+def test_a_temperature_below_zero_is_refused(model):
     with pytest.raises(InputError, match="--temperature: found -1.0, expected at least 0"):
-        rollout([str(run), *files, "--temperature=-1"])
-    (tmp_path / "taken").write_text("precious")
-    with pytest.raises(InputError, match="taken: already there"):
-        rollout(["/nowhere", *files, f"--out={tmp_path / 'taken'}"])
-    for args in (["--temprature=1"], ["--model.max_tokens"], ["more"]):
-        with pytest.raises(SystemExit):
-            rollout([str(run), *files, *args])
-        assert f"unrecognized arguments: {args[0]}" in capsys.readouterr().err
+        roll_out(model, START, ACTIONS, temperature=-1.0)

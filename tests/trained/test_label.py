@@ -11,9 +11,8 @@ import torch
 
 from swirl_lightning.environments.log import LogDataModule
 from swirl_lightning.environments.rows import read_rows
-from swirl_lightning.inference.commands import label as command
-from swirl_lightning.inference.label import Counts, label, name_actions, scores_path
 from swirl_lightning.modules.grpo_mixin import target_logprobs
+from swirl_lightning.trained.label import Counts, label, name_actions, scores_path
 from swirl_lightning.types import InputError, Transition
 
 LONG = {"episode": "long", "step": 0, "state": "\n".join(f"thing{n:02} on" for n in range(40)), "next_state": "a on"}
@@ -161,13 +160,3 @@ def test_wrong_options(model, state_only, tmp_path, name, options, said):
     assert said in str(caught.value)
     assert state_only.read_bytes() == before
     assert list(tmp_path.iterdir()) == [state_only]
-
-
-def test_the_command(run, state_only, tmp_path, capsys):
-    out = tmp_path / "out.jsonl"
-    assert command([str(run), str(state_only), f"--out={out}", "--samples=2"]) == 0
-    assert capsys.readouterr().out == f"log:    {out}\nscores: {tmp_path / 'out.scores.jsonl'}\n"
-    again = tmp_path / "again.jsonl"
-    assert command([str(run), str(state_only), f"--out={again}", "--model.idm.init_args.max_new_tokens=1"]) == 1
-    assert again.read_text() == ""
-    assert len(lines(scores_path(again))) == 24

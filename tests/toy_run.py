@@ -1,16 +1,15 @@
-"""A tiny run that has learned the toy world of tests/conftest.py by heart, made once by the command line."""
+"""A tiny run that has learned a toy world by heart, made once by the command line: a plugin of tests/conftest.py."""
 
 import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from swirl_lightning.inference.load import load_run
+from swirl_lightning.trained.load import load_run
 
-ROOT = Path(__file__).parents[2]
 THINGS = {"door": ("open", "shut"), "lamp": ("on", "off"), "safe": ("free", "locked")}
 VERBS = {"open": "pull", "shut": "push", "on": "light", "off": "dim", "free": "unlock", "locked": "bolt"}
 
@@ -50,10 +49,18 @@ def state_only(tmp_path, rows):
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
-    """The folder of the run."""
-    root = tmp_path_factory.mktemp("inference")
+    """The folder of the run. The first test that asks for it trains it, for all processes that test side by side."""
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "toy"
+    with FileLock(f"{root}.lock"):
+        if not (root / "version_0/results.json").exists():
+            train(root)
+    return root / "version_0"
+
+
+def train(root):
     data = root / "data"
-    data.mkdir()
+    data.mkdir(parents=True)
     for split in ("labelled", "state_only", "validation", "test"):
         rows = [row | {"episode": f"{split} {row['episode']}"} for row in world()]
         rows = [row | {"action": None} for row in rows] if split == "state_only" else rows
@@ -65,7 +72,6 @@ def run(tmp_path_factory):
         env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    return root / "version_0"
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from swirl_lightning.cli import main
+from swirl_lightning.commands import main
 
 PAGE = (Path(__file__).parents[2] / "docs/use_a_run.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)

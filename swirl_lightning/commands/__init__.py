@@ -1,0 +1,106 @@
+"""The command line: ``main`` and the table of commands. What is heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from importlib import import_module
+from typing import NamedTuple
+
+from swirl_lightning import __version__
+from swirl_lightning.commands.menu import Menu
+from swirl_lightning.types import InputError
+
+
+class Command(NamedTuple):
+    """A command is the function of its own name in a module of this package.
+
+    Args:
+        module: the module's name.
+        does: what the command does, in a line.
+    """
+
+    module: str
+    does: str
+
+
+COMMANDS = {
+    "fit": Command("fit", "train; every key of the configuration has its --option"),
+    "validate": Command("fit", "measure a checkpoint on the validation episodes"),
+    "test": Command("fit", "measure a checkpoint on the test episodes"),
+    "predict": Command("fit", "write what both models say of the test episodes"),
+    "plan": Command("plan", "print the memory that a run needs, before anything is downloaded"),
+    "collect": Command("collect", "play an engine and write the transitions it makes"),
+    "label": Command("label", "let a trained run write the actions into a state-only log"),
+    "rollout": Command("rollout", "let a trained run continue a state through a list of actions"),
+    "export": Command("export", "write the models of a trained run as folders that plain peft loads"),
+    "report": Command("report", "make the report of a run again from its files"),
+}
+MENU = Menu(
+    prog="swirl",
+    noun="command",
+    about="Train a world model from logs of states alone, and use it.",
+    entries={name: command.does for name, command in COMMANDS.items()},
+    notes=(
+        "'swirl --version' prints the version.",
+        "Exit codes: 0 done; 1 training failed, a plan does not fit, or nothing was predicted; 2 bad input.",
+    ),
+)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        args: the command's name and its options; None takes those of the shell, which stay in ``sys.argv``: Lightning
+            starts the other processes of a run with them.
+
+    Returns:
+        The exit code: 0 done, 1 training failed, a plan does not fit or nothing of use was predicted, 2 bad input.
+    """
+    given = sys.argv[1:] if args is None else args
+    try:
+        if given[:1] == ["--version"]:
+            print(f"swirl {__version__}")
+            return 0
+        name = MENU.choose(given)
+        module = import_module(f"swirl_lightning.commands.{COMMANDS[name].module}")
+        _quiet()  # not before the import: Lightning sets the levels of its loggers when it is imported
+        code: int = getattr(module, name)(given[1:])
+    except ValueError as error:
+        print(f"error: {_meant_for_users(error)}", file=sys.stderr)
+        return 2
+    except FloatingPointError as error:
+        print(f"training stopped: {error}", file=sys.stderr)
+        return 1
+    return code
+
+
+def _meant_for_users(error: BaseException) -> InputError:
+    """The error itself, or the one that jsonargparse wrapped while it built a class; any other is raised again."""
+    found: BaseException | None = error
+    while not isinstance(found, InputError):
+        if found is None:
+            raise error
+        found = found.__cause__
+    return found
+
+
+def _quiet() -> None:
+    """Leave out what a user can do nothing about, and show what the engine decides."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # its CPU kernels have a fallback
+    own = logging.getLogger("swirl_lightning")
+    own.setLevel(logging.INFO)
+    own.handlers = [logging.StreamHandler()]  # on the standard error of this moment
+    for message in (
+        ".*does not have many workers.*",
+        ".*in eval mode at the start of training.*",
+        ".*GPU available.*",
+        ".*LeafSpec.*",
+    ):
+        warnings.filterwarnings("ignore", message)

@@ -1,0 +1,33 @@
+"""``swirl label``: a trained run writes the actions into a state-only log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from swirl_lightning.commands.run_options import add_environment, read, run_parser
+
+
+def label(args: list[str]) -> int:
+    """Write the labelled log and its scores. Returns 0 where the log has an action, 1 where none could be written."""
+    parser = run_parser("label", "Let the Inverse Dynamics Model of a run write the actions into a state-only log.")
+    parser.add_argument(
+        "log", type=Path, metavar="LOG", help="rows episode, step, state, next_state in .jsonl, .jsonl.gz or .parquet"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="the labelled log to write; its log-probs go beside it")
+    add_environment(parser)
+    parser.add_argument(
+        "--samples", type=int, default=0, help="take the most probable of the greedy action and so many samples"
+    )
+    parser.add_argument("--batch_size", type=int, default=64, help="rows that are asked about together")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the samples")
+    options, load = read(parser, args)
+
+    from swirl_lightning.trained.label import label as write_labels
+    from swirl_lightning.trained.label import scores_path
+
+    counts = write_labels(
+        load(), options.log, options.out, environment=options.environment, samples=options.samples,
+        batch_size=options.batch_size, seed=options.seed,
+    )  # fmt: skip
+    print(f"log:    {options.out}\nscores: {scores_path(options.out)}")
+    return 0 if counts.labelled + counts.kept else 1

@@ -1,0 +1,50 @@
+"""The parser of every command: jsonargparse's, with errors of one line."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentParser, Namespace
+
+from swirl_lightning.commands.messages import CLASS, reworded
+from swirl_lightning.types import InputError
+
+
+class Parser(ArgumentParser):
+    """A parser that raises ``InputError`` with one line that names the option, and prints no usage before it.
+
+    Options cannot be abbreviated: a misspelt one is told which one it may stand for.
+    """
+
+    _file = ""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False} | kwargs)
+
+    def parse_path(self, path: str | os.PathLike, *args: Any, **kwargs: Any) -> Namespace:
+        """Read a configuration; an error names its file."""
+        self._file = f"{path}: "
+        try:
+            return super().parse_path(path, *args, **kwargs)
+        finally:
+            self._file = ""
+
+    def format_help(self, *args: Any, **kwargs: Any) -> str:
+        """The help, without the marks of code that docstrings and types have."""
+        return CLASS.sub(r"\1", super().format_help(*args, **kwargs)).replace("``", "")
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise the error, or what jsonargparse expects of the parsers that it makes itself."""
+        if not self.exit_on_error:
+            super().error(message, ex)
+        text = " ".join(message.split())
+        for name, parser in self._commands().items():  # what is wrong with a command's options is told by its parser
+            if text.startswith((f"Subcommand '{name}' ", f"the following arguments are required: {name}.")):
+                parser.error(text.replace(f" {name}.", " "), ex)
+        places = [action.dest for action in self._actions if not action.option_strings]
+        line = reworded(text, self._option_string_actions, places)
+        raise InputError(f"{self.prog.replace(' [options]', '')}: {self._file}{line}") from ex
+
+    def _commands(self) -> dict[str, ArgumentParser]:
+        return next((action.choices for action in self._actions if isinstance(action.choices, dict)), {})
