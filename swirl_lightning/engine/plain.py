@@ -5,7 +5,9 @@ Shape letters: N rows, T scored tokens of a row, S samples, K support size, V vo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,13 +56,17 @@ class PlainTexts(Continuation):
             group = (prompt_of == p).nonzero()[:, 0].to(self.model.device)
             draws = _Draw(uniform_ST.to(self.model.device)[group], eos, sampling)
             ids_1L = torch.tensor([self.prompts[p]], device=self.model.device)
-            self.model.generate(
-                input_ids=ids_1L.expand(len(group), -1),
-                attention_mask=torch.ones_like(ids_1L).expand(len(group), -1),
-                generation_config=GenerationConfig(max_new_tokens=uniform_ST.shape[1], pad_token_id=max(eos, 0)),
-                logits_processor=LogitsProcessorList([draws]),
-                eos_token_id=eos if eos >= 0 else None,
-            )
+            with _nothing_by_default(self.model):
+                self.model.generate(
+                    input_ids=ids_1L.expand(len(group), -1),
+                    attention_mask=torch.ones_like(ids_1L).expand(len(group), -1),
+                    generation_config=GenerationConfig(
+                        max_new_tokens=uniform_ST.shape[1],
+                        pad_token_id=max(eos, 0),
+                        eos_token_id=eos if eos >= 0 else None,
+                    ),
+                    logits_processor=LogitsProcessorList([draws]),
+                )
             steps = len(draws.tokens)
             tokens_ST[group, :steps] = torch.stack(draws.tokens, dim=1)
             logp_ST[group, :steps] = torch.stack(draws.logps, dim=1)
@@ -68,6 +74,19 @@ class PlainTexts(Continuation):
                 _put(supports, t, group, ids_GK, len(prompt_of))
             self.tokens += len(group) * (ids_1L.shape[1] + steps)
         return Samples(tokens_ST, logp_ST, supports, tokens_read=0)
+
+
+@contextmanager
+def _nothing_by_default(model: Any) -> Iterator[None]:
+    """While it is open, what a call of ``generate`` leaves open is not filled from the checkpoint's generation_config.
+
+    A repetition penalty, forbidden tokens or a least length from there would bend the distribution that is drawn from.
+    """
+    own, model.generation_config = model.generation_config, GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = own
 
 
 class _Draw(LogitsProcessor):
