@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -15,6 +16,8 @@ from swirl_lightning.environments.rows import drop_actions
 from swirl_lightning.environments.splits import Split, kind, take_turns
 from swirl_lightning.metrics import PredictionMetric
 from swirl_lightning.types import InputError, Transition, check_number
+
+log = logging.getLogger(__name__)
 
 
 class TransitionDataModule(L.LightningDataModule, ABC):
@@ -123,6 +126,14 @@ class TransitionDataModule(L.LightningDataModule, ABC):
         if not draw.actions:
             pairs = [t if t.action is None else replace(t, action=None) for t in pairs]
         size = draw.batch_size or self.batch_size
+        if size > len(pairs):
+            log.warning(
+                "stage %s: batch_size is %d, and it has %d transitions: an update takes these",
+                draw.stage,
+                size,
+                len(pairs),
+            )
+            size = len(pairs)
         return PhaseLoader(
             pairs,
             self._pool("labelled", draw.stage) if draw.anchored else [],

@@ -86,6 +86,9 @@ class SWIRL(L.LightningModule):
     ) -> None:
         super().__init__()
         check_number("model.max_tokens", max_tokens, least=2)
+        for role in (fwm, idm):
+            key = f"model.{role.role}.max_new_tokens (model.max_tokens holds prompt and completion together)"
+            check_number(key, role.max_new_tokens, most=max_tokens)
         check_number("model.bootstrap", bootstrap, least=0)
         if micro_batch != "auto":
             check_number("model.micro_batch (rows, or auto)", micro_batch, least=1)

@@ -85,7 +85,7 @@ class Memory:
         tokens = L + width * (T - 1)
         room = L + L // 2 if T > 1 else 0
         while T > 1 and room < tokens:
-            room += room // 2
+            room += max(room // 2, 1)
         cache = self._cache(P * (L + room)) + self._cache(P * room) / self.shape.layers
         step = self._masked_layer(P, width, tokens)
         # logits, log-probs, those of the step before; for a support also their sorted copy and its sums

@@ -108,10 +108,11 @@ class Plan:
             if now.rank is not None and memory != now and choose(memory, self.every, SHARE * self.room):
                 yield f"  --{change}"
         longest = max(work.prompt for work in self.every)
-        for share in (0.75, 0.5, 0.25):
-            shorter = [replace(work, prompt=min(work.prompt, int(longest * share))) for work in self.every]
-            if choose(now, shorter, SHARE * self.room):
-                yield f"  --model.max_tokens {int(longest * share)}"
+        written = max((work.row for work in self.every if work.kind == "generation"), default=1)
+        for length in (int(longest * share) for share in (0.75, 0.5, 0.25)):
+            shorter = [replace(work, prompt=min(work.prompt, length)) for work in self.every]
+            if length > written and choose(now, shorter, SHARE * self.room):
+                yield f"  --model.max_tokens {length}"
                 return
 
 

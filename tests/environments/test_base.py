@@ -1,3 +1,4 @@
+import logging
 from collections import Counter
 from dataclasses import replace
 
@@ -99,6 +100,15 @@ class TestLoaders:
         assert {t.episode for batch in batches for t in batch.pairs} == pools
         assert {len(batch.labelled) for batch in batches} == ({5} if anchored else {0})
         assert all(t.action and t.episode == "labelled" for batch in batches for t in batch.labelled)
+
+    @pytest.mark.parametrize("size", [20, 21, 1_000_000, 10**15])
+    def test_a_batch_is_no_larger_than_what_it_is_drawn_from(self, tmp_path, splits, size, caplog):
+        with caplog.at_level(logging.WARNING, "swirl_lightning"):
+            (batch,) = fit(tmp_path, Made(splits), Stage("sft", batch_size=size)).train_batches
+        assert sorted(t.step for t in batch.pairs) == list(range(20))
+        assert [f"batch_size is {size}, and it has 20" in record.getMessage() for record in caplog.records] == (
+            [True] if size > 20 else []
+        )
 
     def test_the_order_follows_from_seed_and_stage(self, tmp_path, splits):
         def order(seed, index):

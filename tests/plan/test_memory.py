@@ -1,6 +1,7 @@
 """Predicted bytes against those that torch allocates, counted by its profiler and by autograd's own hooks."""
 
 import gc
+import signal
 
 import pytest
 import torch
@@ -193,6 +194,29 @@ def test_lanes_are_those_of_the_engine(P, L, G, T):
     forest = plant([(1,) * L] * P, [n // G for n in range(P * G)], rows, [T] * len(rows))
     lanes, nodes = Pass("scoring", "", P, G, L, T).lanes(P * G)
     assert lanes * nodes == forest.ids.numel()
+
+
+@pytest.fixture
+def ten_seconds():
+    """Ends what does not end."""
+
+    def stop(*args):
+        raise TimeoutError
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.alarm(10)
+    yield
+    signal.alarm(0)
+
+
+@pytest.mark.parametrize("kind", ["generation", "scoring", "update"])
+def test_the_smallest_texts_are_planned_too(kind, ten_seconds):
+    """Texts that grow by half of nothing would never have room."""
+    _, memory = made(layers=1)
+    for L in range(4):
+        totals = [memory.peak(Pass(kind, "", 2, 3, L, T), 2).total for T in (1, 2, 3, 500)]
+        assert totals == sorted(totals)
+        assert 0 < totals[0] < float("inf")
 
 
 def test_largest():

@@ -187,6 +187,26 @@ def test_a_run_takes_what_is_chosen(ready_swirl, monkeypatch):
     assert module.idm.policy.sizes == MicroBatchSizes(3, 3, 3)
 
 
+@pytest.mark.parametrize("role", ["fwm", "idm"])
+@pytest.mark.parametrize(("longest", "written"), [(1, 1), (0, 1), (2, 3), (40, 41), (1024, 10**9)])
+def test_lengths_that_hold_no_text_are_refused(role, longest, written, toy_swirl):
+    key = "max_tokens" if longest < 2 else rf"{role}\.max_new_tokens .*: found {written}, expected at most {longest}"
+    with pytest.raises(InputError, match=rf"model\.{key}"):
+        toy_swirl(
+            max_tokens=longest,
+            **{"fwm": {"max_new_tokens": 1}, "idm": {"max_new_tokens": 1}} | {role: {"max_new_tokens": written}},
+        )
+
+
+def test_no_advice_that_would_be_refused(toy_swirl):
+    """A max_tokens below max_new_tokens is none, and no pass has a prompt of nothing."""
+    for longest, written in ((2, 2), (3, 1), (400, 300)):
+        module = toy_swirl(max_tokens=longest, fwm={"max_new_tokens": written}, idm={"max_new_tokens": 1})
+        page = module.plan([Stage("sft"), Stage("vim")], 4, 4, torch.device("cpu"), 1.0).page()
+        assert "what would:" in page
+        assert not [n for n in re.findall(r"--model.max_tokens (\d+)", page) if int(n) < max(written, 2)]
+
+
 def test_a_micro_batch_of_nothing_is_refused(toy_swirl):
     with pytest.raises(InputError, match=r"model\.micro_batch .*: found 0"):
         toy_swirl(micro_batch=0)
