@@ -29,7 +29,7 @@ from swirl_lightning.models.precision import Precision, choose_dtype
 from swirl_lightning.models.quantized import prepare_quantized
 from swirl_lightning.models.weights import FullWeights, LoraWeights, Weights
 from swirl_lightning.plan.memory import Memory
-from swirl_lightning.plan.shapes import config_shape, shape_of
+from swirl_lightning.plan.shapes import dense_shape, shape_of
 from swirl_lightning.types import InputError, check_number
 
 log = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class ScratchLM(BaseModel):
             return FullWeights(LlamaForCausalLM(self._config(tokenizer.eos_token_id)), names)
 
     def memory(self, device: torch.device, *, sets: int, moments: int) -> Memory:  # noqa: D102
-        shape = config_shape(self._config(0))
+        shape = dense_shape(self._config(0))
         return Memory(shape, bytes=4, rank=None, sets=sets, moments=moments, gpu=device.type == "cuda")
 
     def _config(self, eos: int) -> LlamaConfig:

@@ -28,7 +28,7 @@ from swirl_lightning.modules.idm import InverseDynamicsModel
 from swirl_lightning.modules.random_state import get_random_state, set_random_state
 from swirl_lightning.modules.schedule import NamedStage, Stage, find_phase
 from swirl_lightning.modules.updates import Place, Updates
-from swirl_lightning.plan.page import Plan
+from swirl_lightning.plan.page import UNKNOWN, Plan
 from swirl_lightning.plan.passes import Pass
 from swirl_lightning.plan.run_shape import RoleShape, RunShape
 from swirl_lightning.plan.sizes import available_bytes
@@ -210,7 +210,10 @@ class SWIRL(L.LightningModule):
         device = self.trainer.strategy.root_device
         room = available_bytes(device) / (1 if device.type == "cuda" else self.trainer.world_size)
         stages = [named.stage for named in self.schedule]
-        sizes = self.plan(stages, data.batch_size, data.eval_batch_size, device, room).chosen
+        plan = self.plan(stages, data.batch_size, data.eval_batch_size, device, room)
+        if not plan.memory.known:
+            log.warning(UNKNOWN)
+        sizes = plan.chosen
         if sizes is None:
             log.warning("a single row may not fit into the %.1f GiB that are free: see swirl plan", room / 2**30)
             return MicroBatchSizes(1, 1, 1)

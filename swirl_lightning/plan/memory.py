@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from swirl_lightning.algorithms.logprobs import COLUMNS, TOKENS
+from swirl_lightning.plan.counts import Counts
 from swirl_lightning.plan.passes import Parts, Pass
 from swirl_lightning.plan.shapes import Shape
 
@@ -32,7 +33,7 @@ class Memory:
     """A model and its options.
 
     Args:
-        shape: of the model.
+        shape: of the model; its weights alone where nothing is known of what its layers hold while they run.
         bytes: of one activation, and of one weight that is not quantised.
         quantize: of the base's linear maps.
         rank: of the adapters; None for a model whose every weight is trained, one copy per set.
@@ -43,7 +44,7 @@ class Memory:
         gpu: whether it runs on one.
     """
 
-    shape: Shape
+    shape: Shape | Counts
     bytes: int
     quantize: Literal["none", "int8", "nf4"] = "none"
     rank: int | None = 16
@@ -53,8 +54,20 @@ class Memory:
     checkpointing: bool = False
     gpu: bool = False
 
+    @property
+    def known(self) -> bool:
+        """Whether activations and caches can be told."""
+        return isinstance(self.shape, Shape)
+
+    @property
+    def _dense(self) -> Shape:
+        assert isinstance(self.shape, Shape)
+        return self.shape
+
     def peak(self, work: Pass, rows: int) -> Parts:
-        """The fullest moment of a pass with ``rows`` rows at a time."""
+        """The fullest moment of a pass with ``rows`` rows at a time; the weights alone where no more is known."""
+        if not self.known:
+            return self.resident(work.learners) + Parts(device=CUDA_CONTEXT if self.gpu else HOST)
         moments = {"generation": self._generation, "scoring": self._scoring, "update": self._update}[work.kind]
         found = max(moments(work, min(rows, work.rows)), key=lambda parts: parts.total)
         device = CUDA_CONTEXT + FRAGMENTATION * found.total if self.gpu else HOST
@@ -80,13 +93,13 @@ class Memory:
     def _generation(self, work: Pass, rows: int) -> list[Parts]:
         P, L, T = work.prompts(rows), work.prompt, work.row
         width = min(rows, work.group_size)  # of a prompt's tree, where all samples differ from the first token on
-        V, K = self.shape.vocab, self._support(work)
+        V, K = self._dense.vocab, self._support(work)
         kept = self._kept(work)
         tokens = L + width * (T - 1)
         room = L + L // 2 if T > 1 else 0
         while T > 1 and room < tokens:
             room += max(room // 2, 1)
-        cache = self._cache(P * (L + room)) + self._cache(P * room) / self.shape.layers
+        cache = self._cache(P * (L + room)) + self._cache(P * room) / self._dense.layers
         step = self._masked_layer(P, width, tokens)
         # logits, log-probs, those of the step before; for a support also their sorted copy and its sums
         draw = rows * V * (self.bytes + (38 + 12 * self.gpu if K else 16))
@@ -123,14 +136,14 @@ class Memory:
             seen = 0.0 if straight else float(P * W * W)
             layer = self._saved(P * W) + self._keys_saved(P, W, W, masked=not straight)
             if self.checkpointing:
-                kept, again = self.shape.layers * P * W * self.shape.hidden * self.bytes + seen, layer
+                kept, again = self._dense.layers * P * W * self._dense.hidden * self.bytes + seen, layer
             else:
-                kept, again = self.shape.layers * layer + seen, 0.0
+                kept, again = self._dense.layers * layer + seen, 0.0
             return [
                 Parts(activations=kept, head=head),
                 Parts(activations=kept + again + self._backward(P * W), head=states),
             ]
-        layers = self.shape.layers
+        layers = self._dense.layers
         prompts = layers * (self._saved(P * L) + self._keys_saved(P, L, L, masked=False) - self._cache(P * L) / layers)
         trees = layers * (self._saved(B * S) + self._keys_saved(B, S, L + S, masked=True)) + B * S * (L + S)
         cache = self._cache(P * L)
@@ -145,11 +158,11 @@ class Memory:
 
     def _cache(self, tokens: float, b: int | None = None) -> float:
         """Keys and values of all layers."""
-        return 2 * self.shape.layers * self.shape.kv_heads * self.shape.head_size * tokens * (b or self.bytes)
+        return 2 * self._dense.layers * self._dense.kv_heads * self._dense.head_size * tokens * (b or self.bytes)
 
     @property
     def _largest_linear(self) -> int:
-        return max(i * o for i, o in self.shape.linears)
+        return max(i * o for i, o in self._dense.linears)
 
     @property
     def _dequantised(self) -> float:
@@ -159,7 +172,7 @@ class Memory:
     def _layer(self, tokens: int, b: int | None = None) -> float:
         """What a layer holds at its fullest, without gradient: in the feed-forward part."""
         b = b or self.bytes
-        shape = self.shape
+        shape = self._dense
         wide = (3 if shape.gated else 2) + (self.quantize != "none")  # adapters add to what is there
         feed_forward = b * tokens * (wide * shape.intermediate + 4 * shape.hidden)
         norm = tokens * shape.hidden * (3 * 4 + 2 * b)
@@ -170,7 +183,7 @@ class Memory:
 
         Keys and values are then repeated for the heads that share them.
         """
-        b, shape = b or self.bytes, self.shape
+        b, shape = b or self.bytes, self._dense
         queries, keys = shape.heads * shape.head_size, shape.kv_heads * shape.head_size
         repeated = 2 * b * W * queries if shape.heads > shape.kv_heads and S > 1 else 0
         attention = B * (b * S * (2 * shape.hidden + 3 * queries + 2 * keys) + repeated + S * W * (b + 1))
@@ -178,7 +191,7 @@ class Memory:
 
     def _saved(self, tokens: int) -> float:
         """What autograd keeps of one layer, keys and values apart."""
-        shape, b, r = self.shape, self.bytes, self.rank or 0
+        shape, b, r = self._dense, self.bytes, self.rank or 0
         D, F, Q = shape.hidden, shape.intermediate, shape.heads * shape.head_size
         if shape.rms_norm:
             norms = (1 if shape.parallel else 2) * (4 * D + b * D)  # input in float32, output
@@ -194,29 +207,29 @@ class Memory:
 
     def _keys_saved(self, B: int, S: int, W: int, *, masked: bool) -> float:
         """Keys and values that autograd keeps of one layer, and the mask as attention takes it."""
-        heads = self.shape.heads if masked else self.shape.kv_heads
-        return self.bytes * B * W * (2 * heads * self.shape.head_size + S * masked)
+        heads = self._dense.heads if masked else self._dense.kv_heads
+        return self.bytes * B * W * (2 * heads * self._dense.head_size + S * masked)
 
     def _backward(self, tokens: int) -> float:
         """Gradients in flight in a layer."""
-        return tokens * (2 * self.bytes * self.shape.intermediate + 4 * self.shape.hidden) + self._dequantised
+        return tokens * (2 * self.bytes * self._dense.intermediate + 4 * self._dense.hidden) + self._dequantised
 
     def _states(self, tokens: int, gradient: bool = False) -> float:
         """Hidden states of the predictions, and the gradient of an embedding that learns."""
-        embedding = self.shape.vocab * self.shape.hidden * self.bytes if gradient and self.rank is None else 0
-        return tokens * self.shape.hidden * (self.bytes + (4 if gradient else 0)) + embedding
+        embedding = self._dense.vocab * self._dense.hidden * self.bytes if gradient and self.rank is None else 0
+        return tokens * self._dense.hidden * (self.bytes + (4 if gradient else 0)) + embedding
 
     def _kept(self, work: Pass) -> float:
         """Supports of the whole batch, from generation on."""
         return 8.0 * work.rows * work.row * self._support(work)
 
     def _support(self, work: Pass) -> int:
-        return min(work.support, self.shape.vocab) if work.truncated else 0
+        return min(work.support, self._dense.vocab) if work.truncated else 0
 
     def _head(self, tokens: int, work: Pass, gradient: bool = False) -> float:
         """Hidden states of the predictions, a tile of logits, the support."""
         tile = (
-            min(tokens, TOKENS) * min(self.shape.vocab, COLUMNS) * (8 if self.bytes == 4 else 10)
+            min(tokens, TOKENS) * min(self._dense.vocab, COLUMNS) * (8 if self.bytes == 4 else 10)
         )  # and the one before
         support = 16 * tokens * self._support(work)  # of the piece, and of its distinct predictions
         support += 28 * min(tokens * self._support(work), TOKENS * COLUMNS)  # a tile's columns

@@ -14,6 +14,11 @@ GIB = 2**30
 SHARE = 0.9
 """Of the memory that a plan may fill."""
 
+UNKNOWN = (
+    "activations and caches of this kind of model are not known before it runs: the plan holds weights and optimiser "
+    "alone, and model.micro_batch auto is 1 row at a time; set more by hand as far as memory goes"
+)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -76,10 +81,11 @@ class Plan:
                 lines.append(f"  {work.name:32}{f'{rows}/{work.rows}':>10}" + "".join(_gib(v) for v in values))
         work, parts = self.peak
         room = f"{self.room / GIB:.1f} GiB, of which {SHARE:.0%} are planned with"
-        lines += [
-            "",
-            f"peak {parts.total / GIB:.2f} GiB ({work.name}): {'fits' if self.fits else 'does not fit'} in {room}",
-        ]
+        least = "" if self.memory.known else "at least "
+        verdict = "does not fit" if not self.fits else "fits" if self.memory.known else "weights and optimiser fit"
+        lines += ["", f"peak {least}{parts.total / GIB:.2f} GiB ({work.name}): {verdict} in {room}"]
+        if not self.memory.known:
+            lines.append(UNKNOWN)
         lines += self._advice()
         return "\n".join(lines)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import AutoConfig
 
+from swirl_lightning.plan.counts import Counts, count
 from swirl_lightning.types import InputError
 
 
@@ -98,7 +99,14 @@ KNOWN = {
 """Models by their name on the hub; those tuned to follow instructions have the shape of their base."""
 
 
-def shape_of(name: str) -> Shape:
+GGUF_LAYER = {
+    "attn_norm", "attn_q", "attn_k", "attn_v", "attn_output", "attn_q_norm", "attn_k_norm", "ffn_norm", "ffn_gate",
+    "ffn_up", "ffn_down",
+}  # fmt: skip
+"""What a layer of a known kind is made of, by the names of GGUF files."""
+
+
+def shape_of(name: str) -> Shape | Counts:
     """The shape of a model by its name on the hub, of a folder with a config.json, or of one with a GGUF file.
 
     Nothing is downloaded but, for a name that is not in ``KNOWN``, the hub's config.json of a few kB.
@@ -113,17 +121,37 @@ def shape_of(name: str) -> Shape:
     if known and not folder.is_dir():
         return known
     try:
-        return config_shape(AutoConfig.from_pretrained(name))
-    except (OSError, ValueError) as error:
+        return config_shape(AutoConfig.from_pretrained(name, trust_remote_code=False))
+    except InputError:
+        raise
+    except Exception as error:  # a configuration can be wrong in any way
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise InputError(
-            f"model.base.name: no configuration of {name!r} ({type(error).__name__}: {str(error).splitlines()[0]}); "
-            "expected a folder with config.json or one .gguf file, or a model name on the hub, which is asked for its "
-            f"config.json unless it is one of {', '.join(KNOWN)}"
+            f"model.base.name: no configuration of {name!r} ({reason}); expected a folder with config.json or one "
+            ".gguf file, or a model name on the hub, which is asked for its config.json unless it is one of "
+            + ", ".join(KNOWN)
         ) from error
 
 
-def config_shape(config: Any) -> Shape:
-    """The shape that a Hugging Face configuration describes."""
+def config_shape(config: Any) -> Shape | Counts:
+    """The shape that a Hugging Face configuration describes; its weights alone where it is of no known kind.
+
+    Of a known kind is a model that has the very weights of such a shape.
+
+    Raises:
+        InputError: it describes no causal LM.
+    """
+    counts = count(config)
+    try:
+        shape = dense_shape(config)
+        known = Counts(shape.linear_parameters, shape.other_parameters, shape.lora_parameters(1)) == counts
+    except Exception:  # other kinds lack something, or have a list where these have a number
+        return counts
+    return shape if known else counts
+
+
+def dense_shape(config: Any) -> Shape:
+    """The shape of a decoder whose layers are like Llama's, Qwen's, Gemma's or Phi's."""
     config = config.get_text_config(decoder=True)
     heads = config.num_attention_heads
     kind = config.model_type
@@ -145,19 +173,32 @@ def config_shape(config: Any) -> Shape:
     )
 
 
-def gguf_shape(path: Path) -> Shape:
-    """The shape that a GGUF file's header describes.
+def gguf_shape(path: Path) -> Shape | Counts:
+    """The shape that a GGUF file's header describes; its weights alone where it is of no known kind.
 
     Raises:
-        InputError: the package that reads such files is missing.
+        InputError: the package that reads such files is missing, or this is no such file.
     """
     try:
         from gguf import GGUFReader  # an optional dependency
     except ImportError as error:
         raise InputError(f"model.base.name: {path} needs pip install 'swirl-lightning[gguf]'") from error
-    reader = GGUFReader(path)
+    try:
+        return _read_gguf(GGUFReader(path))
+    except Exception as error:  # a damaged file can fail anywhere
+        raise InputError(
+            f"model.base.name: {path} is no readable GGUF file of a language model ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _read_gguf(reader: Any) -> Shape | Counts:
     kind = reader.fields["general.architecture"].contents()
     tensors = {tensor.name: tensor for tensor in reader.tensors}
+    if {name.split(".")[2] for name in tensors if name.startswith("blk.")} - GGUF_LAYER:
+        total = sum(int(tensor.n_elements) for tensor in tensors.values())
+        linear = [tensor for name, tensor in tensors.items() if name.startswith("blk.") and len(tensor.shape) == 2]
+        in_linear = sum(int(tensor.n_elements) for tensor in linear)
+        return Counts(in_linear, total - in_linear, sum(int(tensor.shape.sum()) for tensor in linear))
 
     def field(name: str, otherwise: int = 0) -> int:
         found = reader.fields.get(f"{kind}.{name}")

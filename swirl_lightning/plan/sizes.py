@@ -19,7 +19,13 @@ UNITS = {"": 2**30, "GIB": 2**30, "MIB": 2**20, "GB": 10**9, "MB": 10**6}
 
 
 def choose(memory: Memory, passes: Sequence[Pass], room: float) -> MicroBatchSizes | None:
-    """As many rows at a time as fit into ``room`` bytes; None where one row does not. All of them is None."""
+    """As many rows at a time as fit into ``room`` bytes; None where one row does not. All of them is None.
+
+    Where not all that a row takes is known, it is one row.
+    """
+    if not memory.known:
+        fit = all(memory.peak(work, 1).total <= room for work in passes)
+        return MicroBatchSizes(1, 1, 1) if fit else None
     sizes: dict[str, int | None] = {}
     for kind in KINDS:
         works = [work for work in passes if work.kind == kind]

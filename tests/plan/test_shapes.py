@@ -5,6 +5,7 @@ import socket
 import numpy as np
 import pytest
 
+from swirl_lightning.plan.counts import Counts
 from swirl_lightning.plan.shapes import KNOWN, Shape, config_shape, shape_of
 from swirl_lightning.types import InputError
 
@@ -59,24 +60,46 @@ def test_adapters_have_the_parameters_of_peft(tiny_model):
     assert config_shape(model.config).lora_parameters(3) == trained
 
 
-def test_a_gguf_header_tells_the_shape(tmp_path):
+def write_gguf(folder, tensors):
     gguf = pytest.importorskip("gguf")
-    writer = gguf.GGUFWriter(str(tmp_path / "tiny.gguf"), "qwen2")
+    writer = gguf.GGUFWriter(str(folder / "tiny.gguf"), "qwen2")
     writer.add_block_count(3)
     writer.add_embedding_length(16)
     writer.add_feed_forward_length(24)
     writer.add_head_count(4)
     writer.add_head_count_kv(2)
-    for name, shape in {
-        "token_embd.weight": (50, 16), "output.weight": (50, 16), "blk.0.ffn_gate.weight": (24, 16),
-        "blk.0.attn_norm.weight": (16,), "blk.0.attn_q.bias": (16,),
-    }.items():  # fmt: skip
+    for name, shape in tensors.items():
         writer.add_tensor(name, np.zeros(shape, dtype=np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+GGUF = {
+    "token_embd.weight": (50, 16), "output.weight": (50, 16), "blk.0.ffn_gate.weight": (24, 16),
+    "blk.0.attn_norm.weight": (16,), "blk.0.attn_q.bias": (16,),
+}  # fmt: skip
+
+
+def test_a_gguf_header_tells_the_shape(tmp_path):
+    write_gguf(tmp_path, GGUF)
     assert shape_of(str(tmp_path)) == Shape(50, 16, 24, 3, 4, 2, 4, tied=False, qkv_bias=True)
+
+
+def test_a_gguf_file_of_another_kind_is_counted(tmp_path):
+    write_gguf(tmp_path, GGUF | {"blk.0.ffn_gate_exps.weight": (4, 24, 16)})
+    linear, others = 24 * 16, 2 * 50 * 16 + 16 + 16 + 4 * 24 * 16
+    assert shape_of(str(tmp_path)) == Counts(linear, others, 24 + 16)
+
+
+@pytest.mark.parametrize("content", [b"", b"GGUF", b"GGUF" + b"\xff" * 200, b"no such file" * 9])
+def test_a_damaged_gguf_file_is_refused_in_a_line(content, tmp_path):
+    pytest.importorskip("gguf")
+    (tmp_path / "a.gguf").write_bytes(content)
+    with pytest.raises(InputError, match=r"model\.base\.name: .*a\.gguf is no readable GGUF file") as caught:
+        shape_of(str(tmp_path))
+    assert "\n" not in str(caught.value)
 
 
 def test_an_unknown_name_is_told(offline, tmp_path):

@@ -1,0 +1,75 @@
+"""The weights of any causal LM of transformers, counted without making them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM
+from transformers.pytorch_utils import Conv1D
+
+from swirl_lightning.types import InputError
+
+STATE_SPACE = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
+"""Types of models whose kernels read the weight of ``out_proj`` past what an adapter adds to the layer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Numbers of weights.
+
+    Args:
+        linear_parameters: of linear layers, the output embedding apart: what is quantised.
+        other_parameters: all others.
+        adapted: inputs and outputs of all layers that get an adapter, added up: an adapter's weights, by its rank.
+    """
+
+    linear_parameters: int
+    other_parameters: int
+    adapted: int
+
+    @property
+    def parameters(self) -> int:
+        """All weights."""
+        return self.linear_parameters + self.other_parameters
+
+    def lora_parameters(self, rank: int) -> int:
+        """Weights of one LoRA adapter."""
+        return rank * self.adapted
+
+
+def linear_layers(model: Any) -> Iterator[tuple[str, Any]]:
+    """The linear layers of a model by name, the output embedding apart."""
+    head = model.get_output_embeddings()
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear | Conv1D) and module is not head:
+            yield name, module
+
+
+def adapted_layers(model: Any) -> dict[str, Any]:
+    """Those that get an adapter."""
+    past = "out_proj" if model.config.model_type in STATE_SPACE else None
+    return {name: module for name, module in linear_layers(model) if name.rpartition(".")[2] != past}
+
+
+def count(config: Any) -> Counts:
+    """The weights of the model that a Hugging Face configuration describes.
+
+    Raises:
+        InputError: it describes no causal LM.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except Exception as error:  # a configuration that fits no model fails anywhere in it
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise InputError(
+            f"model.base.name: its configuration, of the type {config.model_type!r}, makes no causal language model of "
+            f"transformers ({reason}); expected one that does"
+        ) from error
+    linear = sum(module.weight.numel() for _, module in linear_layers(model))
+    adapted = sum(sum(module.weight.shape) for module in adapted_layers(model).values())
+    return Counts(linear, sum(p.numel() for p in model.parameters()) - linear, adapted)
