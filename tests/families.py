@@ -33,6 +33,18 @@ FAMILIES = {
     "mamba": STATES,
     "mamba2": STATES | {"num_heads": 8, "head_dim": 8, "n_groups": 1},
     "recurrent_gemma": PLAIN | {"intermediate_size": 96, "num_hidden_layers": 3, "lru_width": 32},
+    "falcon_h1": LLAMA | {
+        "mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_n_groups": 1,
+    },
+    "jamba": LLAMA | {
+        "num_experts": 2, "attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2,
+        "expert_layer_offset": 1, "mamba_d_state": 4, "mamba_dt_rank": 4, "use_mamba_kernels": False,
+    },
+    "deepseek_v3": {key: value for key, value in LLAMA.items() if key != "head_dim"} | {
+        "num_key_value_heads": 4, "moe_intermediate_size": 16, "n_routed_experts": 8, "num_experts_per_tok": 2,
+        "n_group": 2, "topk_group": 1, "kv_lora_rank": 8, "q_lora_rank": 8, "qk_rope_head_dim": 4,
+        "qk_nope_head_dim": 4, "v_head_dim": 8, "first_k_dense_replace": 1,
+    },
     "mixtral": LLAMA | {"num_local_experts": 4, "num_experts_per_tok": 2},
     "qwen2_moe": LLAMA | EXPERTS | {"shared_expert_intermediate_size": 24},
     "qwen3_moe": LLAMA | EXPERTS,

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from swirl_lightning.engine.half_attention import computes_in_half
 from swirl_lightning.models.lora import FusedLora
 from swirl_lightning.models.precision import AdapterLinear, float32_forward
+from swirl_lightning.plan.counts import adapted_layers
 from swirl_lightning.types import InputError
 
 
@@ -160,6 +161,13 @@ class LoraWeights(Weights):
     ) -> None:
         super().__init__(names)
         model.requires_grad_(False)
+        if config.target_modules == "all-linear":  # as PEFT understands it, experts among them
+            config.target_modules = set(adapted_layers(model))
+        if not config.target_modules:
+            raise InputError(
+                f"model.base.name: found no linear layer in a model of the type {model.config.model_type!r}, expected "
+                "some, which adapters are put on"
+            )
         config._register_custom_module({nn.Linear: FusedLora})
         with warnings.catch_warnings():  # PEFT wonders whether several adapters are meant
             warnings.filterwarnings("ignore", "Already found a `peft_config`")

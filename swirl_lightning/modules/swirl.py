@@ -16,9 +16,10 @@ from lightning.pytorch.strategies import ParallelStrategy
 from swirl_lightning import __version__
 from swirl_lightning.codecs import Layout, StateForm, TextCodec, indent
 from swirl_lightning.engine import MicroBatchSizes
-from swirl_lightning.engine.sharing import EngineName, choose_engine
+from swirl_lightning.engine.sharing import EngineName, check_runs, choose_engine
 from swirl_lightning.environments.base import TransitionDataModule
 from swirl_lightning.models import BaseModel, Policy, Weights
+from swirl_lightning.models.limits import check_limits
 from swirl_lightning.models.optimizers import OptimizerOptions
 from swirl_lightning.modules.checkpoint import read_checkpoint
 from swirl_lightning.modules.evaluation import Evaluation
@@ -148,7 +149,12 @@ class SWIRL(L.LightningModule):
         with device:
             self.weights: Weights = self.base.weights(tokenizer, dict.fromkeys((*own, REFERENCE)))
         roles: tuple[GRPOMixin, GRPOMixin] = (self.fwm, self.idm)
-        engine = choose_engine(self.weights.activate(own[0]), self.max_tokens, self.engine)
+        model = self.weights.activate(own[0])
+        completions = {f"model.{role.role}.max_new_tokens": role.max_new_tokens for role in roles}
+        check_limits(model, tokenizer, self.max_tokens, completions)
+        check_runs(model)
+        with self.weights.scoring_precision():  # which finds what half precision hides, and is what rewards need
+            engine = choose_engine(model, self.max_tokens + sum(completions.values()), self.engine)
         eos = self.codec.eos
         for role, name in zip(roles, own, strict=True):
             role.policy = Policy(self.weights, name, eos, engine, sizes)

@@ -13,8 +13,12 @@ from transformers.pytorch_utils import Conv1D
 
 from swirl_lightning.types import InputError
 
-STATE_SPACE = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
-"""Types of models whose kernels read the weight of ``out_proj`` past what an adapter adds to the layer."""
+SUBCLASSES = ("FalconLinear",)
+"""What single models make of a linear layer that still is one; all others are routers and maps of groups."""
+PAST = {"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"}
+"""Types of models whose ``out_proj`` is read past what an adapter adds to it; ``dt_proj`` is in every model."""
+EXPERTS = {"gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"}
+"""Layers that PEFT takes for experts in a model that holds these in one tensor: dense ones, shared ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +49,18 @@ def linear_layers(model: Any) -> Iterator[tuple[str, Any]]:
     """The linear layers of a model by name, the output embedding apart."""
     head = model.get_output_embeddings()
     for name, module in model.named_modules():
-        if isinstance(module, nn.Linear | Conv1D) and module is not head:
+        kind = type(module)
+        other = kind.__module__.startswith("transformers.models") and kind.__name__ not in SUBCLASSES
+        if isinstance(module, nn.Linear | Conv1D) and module is not head and not other:
             yield name, module
 
 
 def adapted_layers(model: Any) -> dict[str, Any]:
     """Those that get an adapter."""
-    past = "out_proj" if model.config.model_type in STATE_SPACE else None
-    return {name: module for name, module in linear_layers(model) if name.rpartition(".")[2] != past}
+    left_out = {"dt_proj"} | ({"out_proj"} if model.config.model_type in PAST else set())
+    if any(p.ndim == 3 and name.endswith("gate_up_proj") for name, p in model.named_parameters()):
+        left_out |= EXPERTS
+    return {name: module for name, module in linear_layers(model) if name.rpartition(".")[2] not in left_out}
 
 
 def count(config: Any) -> Counts:

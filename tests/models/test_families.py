@@ -1,0 +1,144 @@
+"""Models of many families learn in both phases, and are merged, or are refused in a line."""
+
+import pytest
+import torch
+from families import FAMILIES, family_model
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM
+
+from swirl_lightning.engine import PlainTexts, SharedPrompts
+from swirl_lightning.models import LoraWeights, ScratchLM
+from swirl_lightning.modules import SWIRL, ForwardWorldModel, InverseDynamicsModel
+from swirl_lightning.modules.learning import GRPOOptions
+from swirl_lightning.types import InputError
+
+VOCAB = 280
+
+
+class FamilyLM(ScratchLM):
+    """A tiny model of a family, with adapters on it as ``PretrainedLM`` puts them there."""
+
+    def __init__(self, kind, dtype="float32", **changes):
+        super().__init__(hidden_size=32, vocab_size=VOCAB)
+        self.kind, self.dtype, self.changes = kind, getattr(torch, dtype), changes
+
+    def weights(self, tokenizer, names):
+        model = family_model(self.kind, **{"vocab": VOCAB} | self.changes).to(self.dtype)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.ndim > 1:  # what is near zero in a fresh model hides what is left out
+                    parameter.add_(0.1 * torch.randn_like(parameter))
+        return LoraWeights(model, names, LoraConfig(r=2, lora_alpha=4, target_modules="all-linear"))
+
+
+def swirl(base, **options):
+    grpo = GRPOOptions(group_size=2)
+    roles = (
+        role(max_new_tokens=4, learning_rate=0.05, grpo=grpo) for role in (ForwardWorldModel, InverseDynamicsModel)
+    )
+    return SWIRL(base, *roles, **{"max_tokens": 120, "state_form": "full"} | options)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_a_family_learns_or_is_refused_in_a_line(kind, dtype, toy_data, toy_trainer):
+    model = swirl(FamilyLM(kind, dtype))
+    data, trainer = toy_data(), toy_trainer("sft", "vim", updates=1)
+    if dtype == "bfloat16" and kind in ("mamba", "mamba2", "jamba"):
+        with pytest.raises(InputError, match=r"a model of the type '\w+' does not .* model\.base\.dtype float32"):
+            trainer.fit(model, datamodule=data)
+        return
+    trainer.fit(model, datamodule=data)
+    for name in ("fwm", "idm"):
+        read = {key: bool(p.any()) for key, p in model.weights.named(name).items() if "lora_B" in key}
+        assert read
+        assert all(read.values()), "an adapter that nothing reads"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("kind", "engine"), [("cohere", PlainTexts), ("mpt", PlainTexts), ("gemma2", PlainTexts), ("phi3", SharedPrompts)]
+)
+def test_half_precision_does_not_hide_that_prompts_cannot_be_shared(kind, engine, dtype, ready_swirl, monkeypatch):
+    """Scaled logits, biases by distance and soft caps; small differences beside what bfloat16 rounds off."""
+    base = FamilyLM(kind, dtype)
+    monkeypatch.setattr(ScratchLM, "weights", lambda self, tokenizer, names: base.weights(tokenizer, names))
+    model, _ = ready_swirl()
+    assert model.fwm.policy.engine is engine
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_a_family_is_merged(kind, tmp_path):
+    weights = FamilyLM(kind).weights(None, ["a", "b"])
+    for name, seed in (("a", 1), ("b", 2)):
+        generator = torch.Generator().manual_seed(seed)
+        for parameter in weights.named(name).values():
+            parameter.data = 0.2 * torch.randn(parameter.shape, generator=generator)
+    ids = torch.arange(1, 21)[None]
+    with torch.no_grad():
+        own, other = weights.activate("b")(ids).logits, weights.activate("a")(ids).logits
+        weights.export("b", tmp_path / "b", merge=True)
+        merged = AutoModelForCausalLM.from_pretrained(tmp_path / "b")(ids).logits
+    assert (own - other).abs().max() > 1e-3
+    torch.testing.assert_close(merged, own, rtol=1e-3, atol=1e-4)
+
+
+def refusal(toy_data, toy_trainer, base, **options):
+    with pytest.raises(InputError) as caught:
+        toy_trainer("sft", updates=1).fit(swirl(base, **options), datamodule=toy_data())
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "mixtral", "bloom"])
+def test_a_tokenizer_larger_than_the_model_is_refused(kind, toy_data, toy_trainer):
+    said = refusal(toy_data, toy_trainer, FamilyLM(kind, vocab=200))
+    assert "model.base.name: the tokenizer has 280 ids, and the model has embeddings for 200" in said
+
+
+@pytest.mark.parametrize(
+    ("kind", "option", "positions", "longest", "fits"),
+    [
+        ("gpt2", "n_positions", 127, 120, False),  # a table of positions: two completions of 4 tokens may come beside
+        ("gpt2", "n_positions", 128, 120, True),
+        ("opt", "max_position_embeddings", 100, 120, False),
+        ("gptj", "n_positions", 100, 120, False),
+        ("mixtral", "max_position_embeddings", 119, 120, False),  # a rotation, which goes on
+        ("mixtral", "max_position_embeddings", 120, 120, True),
+    ],
+)
+def test_texts_longer_than_the_positions_are_refused(kind, option, positions, longest, fits, toy_data, toy_trainer):
+    base = FamilyLM(kind, **{option: positions})
+    if fits:
+        toy_trainer("sft", updates=1).fit(swirl(base, max_tokens=longest), datamodule=toy_data())
+        return
+    said = refusal(toy_data, toy_trainer, base, max_tokens=longest)
+    assert (
+        f"model.max_tokens: found {longest}, and the model has {positions} positions (max_position_embeddings" in said
+    )
+    assert ("model.fwm.max_new_tokens (4)" in said) == (kind != "mixtral")
+
+
+def test_a_model_from_scratch_has_its_positions(toy_data, toy_trainer):
+    said = refusal(toy_data, toy_trainer, ScratchLM(hidden_size=32, vocab_size=VOCAB, max_positions=64), max_tokens=65)
+    assert "the model has 64 positions" in said
+    assert "model.base.max_positions" in said
+
+
+def test_what_writes_no_text_is_refused(toy_data, toy_trainer, monkeypatch):
+    """Whatever goes wrong in a model's own code."""
+
+    class Broken(FamilyLM):
+        def weights(self, tokenizer, names):
+            weights = super().weights(tokenizer, names)
+            weights.model.lm_head.weight.data.fill_(float("nan"))
+            return weights
+
+    for engine in ("auto", "plain"):
+        said = refusal(toy_data, toy_trainer, Broken("gpt2"), engine=engine)
+        assert "a model of the type 'gpt2' does not write or score text here" in said
+
+
+def test_a_model_without_linear_layers_is_refused():
+    with pytest.raises(InputError, match="found no linear layer in a model of the type 'mixtral'"):
+        LoraWeights(family_model("mixtral", **{"num_hidden_layers": 0}), ["a"], LoraConfig(target_modules="all-linear"))
