@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 Role = Literal["fwm", "idm"]
+Symbol = Literal["y", "z"]
+"""What a role writes: a next state y, or an action z."""
 Ids = tuple[int, ...]
 
 

@@ -26,7 +26,7 @@ from swirl_lightning.modules.learning import (
     Update,
 )
 from swirl_lightning.modules.processes import gather, mean_over_processes
-from swirl_lightning.types import Encoded, Ids, InputError, Role, Transition, check_number
+from swirl_lightning.types import Encoded, Ids, InputError, Role, Symbol, Transition, check_number
 
 
 class Answers(NamedTuple):
@@ -54,8 +54,7 @@ class GRPOMixin(ABC):
     """
 
     role: Role
-    writes: str
-    """The symbol of what it writes: y or z."""
+    writes: Symbol
 
     policy: Policy
     reference: Policy

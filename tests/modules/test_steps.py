@@ -9,7 +9,7 @@ from swirl_lightning.engine import GREEDY
 from swirl_lightning.modules.learning import Lesson
 from swirl_lightning.modules.phases import PHASES
 from swirl_lightning.modules.phases.base import latent_actions
-from swirl_lightning.rewards import Rewards
+from swirl_lightning.rewards import LikelihoodReward, NextStateReward, Rewards, WeightedSum
 from swirl_lightning.types import Batch
 
 
@@ -202,3 +202,23 @@ def test_the_elbo_bound_is_of_whole_completions(phase_swirl):
 
     model.idm.grpo = replace(model.idm.grpo, beta=0.0)
     assert "bound" not in PHASES["elbo"].step(model, batch)
+
+
+def test_the_vim_phase_may_ask_for_the_observed_next_state(phase_swirl):
+    """And beside the log-prob; the ELBO phase keeps the reward of the method."""
+    model, data = phase_swirl(reward=LikelihoodReward(), vim_reward=NextStateReward("rouge_l"))
+    model.codec.next_state = lambda state, ids: f"{state}\n{len(ids)}"
+    model.updates.step = lambda role, loss: 0.0
+    batch = Batch(data.state_only[:3], [])
+    assert all(t.action is None for t in batch.pairs)
+    figures = PHASES["vim"].step(model, batch)
+    assert 0 <= figures["reward"] <= 1
+    assert "reward_sequence_logp" not in figures
+    assert "bound" not in figures
+    model.weights.set_trainable("idm")
+    assert PHASES["elbo"].step(model, batch)["reward"] < 0
+    model.weights.set_trainable("fwm")
+    model.vim_reward = WeightedSum([LikelihoodReward(), NextStateReward("rouge_l")], [1.0, 2.0])
+    figures = PHASES["vim"].step(model, batch)
+    parts = figures["reward_LikelihoodReward"] + 2 * figures["reward_NextStateReward"]
+    assert figures["reward"] == pytest.approx(parts, abs=1e-4)

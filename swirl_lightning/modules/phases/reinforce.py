@@ -15,6 +15,7 @@ from swirl_lightning.modules.grpo_mixin import GRPOMixin
 from swirl_lightning.modules.learning import Lesson
 from swirl_lightning.modules.phases.base import Run
 from swirl_lightning.modules.scoring import scoring_task
+from swirl_lightning.rewards import Reward
 from swirl_lightning.types import Encoded, Ids, Transition
 
 
@@ -28,12 +29,13 @@ def reinforce(
     learner: GRPOMixin,
     scorer: GRPOMixin,
     ref_prompts: Sequence[Ids],
+    reward: Reward,
     lessons: Sequence[Lesson] = (),
 ) -> dict[str, float]:
     """Update the learner by GRPO on the frozen scorer's judgement of its completions. Returns the update's figures.
 
     Args:
-        run: of whose reward, seeds and optimisers use is made.
+        run: of whose seeds and optimisers use is made.
         transitions: P state-only transitions.
         codes: their ids. P
         prompts: what the learner completes. P
@@ -41,6 +43,7 @@ def reinforce(
         learner: the role that learns.
         scorer: the role that judges.
         ref_prompts: what the reference completes in the KL term. P
+        reward: what a completion is worth.
         lessons: supervised losses beside the GRPO loss.
 
     Raises:
@@ -51,7 +54,7 @@ def reinforce(
         rollouts = learner.rollout(prompts, updates.seeds(learner.writes, len(prompts)))
     with updates.clock("scoring"):
         task = scoring_task(rollouts, transitions, codes, targets, learner=learner, scorer=scorer, codec=run.codec)
-        rewards = run.reward(rollouts, task, run.frozen(scorer))
+        rewards = reward(rollouts, task, run.frozen(scorer))
         for name, x in (("log-prob of a sample", rollouts.logp), ("reward", rewards.total)):
             if not x.isfinite().all():
                 raise updates.diverged(learner, f"a {name} is not finite")
