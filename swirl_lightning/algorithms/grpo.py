@@ -34,7 +34,9 @@ class GRPOLoss(NamedTuple):
     clip_fraction: Tensor
 
 
-def group_advantages(rewards_PG: Tensor, *, scale: AdvantageScale = "group", eps: float = 1e-4) -> Tensor:
+def group_advantages(
+    rewards_PG: Tensor, *, scale: AdvantageScale = "group", min_spread: float = 0.0, eps: float = 1e-4
+) -> Tensor:
     """Centre each reward in its own group and scale it. [P, G].
 
     A group whose rewards are all equal, or of one sample, teaches nothing: its advantages are exactly 0.
@@ -43,15 +45,17 @@ def group_advantages(rewards_PG: Tensor, *, scale: AdvantageScale = "group", eps
         rewards_PG: rewards of G samples of each of P prompts.
         scale: divide by the (unbiased) standard deviation of the group (arXiv:2402.03300), of all rewards in the batch,
             or not at all (arXiv:2503.20783).
+        min_spread: smallest standard deviation that is divided by, in the reward's unit. Differences far below it stay
+            small, where a division by their own spread would make full-size advantages of rounding and chance.
         eps: added to the standard deviation.
     """
     if rewards_PG.shape[1] == 1:
         return torch.zeros_like(rewards_PG)
     advantages_PG = rewards_PG - rewards_PG.mean(dim=1, keepdim=True)
     if scale == "group":
-        advantages_PG = advantages_PG / (rewards_PG.std(dim=1, keepdim=True) + eps)
+        advantages_PG = advantages_PG / (rewards_PG.std(dim=1, keepdim=True).clamp(min=min_spread) + eps)
     elif scale == "batch":
-        advantages_PG = advantages_PG / (rewards_PG.std() + eps)
+        advantages_PG = advantages_PG / (rewards_PG.std().clamp(min=min_spread) + eps)
     # The mean of equal floats may differ from them in the last bit.
     constant_P1 = (rewards_PG == rewards_PG[:, :1]).all(dim=1, keepdim=True)
     return advantages_PG.masked_fill(constant_P1, 0.0)

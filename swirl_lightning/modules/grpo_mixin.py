@@ -141,7 +141,8 @@ class GRPOMixin(ABC):
             ref_prompts: what the reference conditions on: the rollouts' prompts, or those of a prior. P entries.
         """
         rewards_PG, first = gather(rewards_N[rollouts.row_of])
-        adv_PG = group_advantages(rewards_PG, scale=self.grpo.advantage_scale)[first : first + len(rollouts.prompts)]
+        adv_PG = group_advantages(rewards_PG, scale=self.grpo.advantage_scale, min_spread=self.grpo.min_spread)
+        adv_PG = adv_PG[first : first + len(rollouts.prompts)]
         adv_N = adv_PG.new_zeros(len(rewards_N)).scatter(0, rollouts.row_of.flatten(), adv_PG.flatten())
         normalizer = loss_normalizer(
             rollouts.mask, rollouts.counts, loss=self.grpo.loss, max_tokens=self.max_new_tokens

@@ -34,6 +34,8 @@ class GRPOOptions:
             ``dapo`` by the tokens of the batch (arXiv:2503.14476).
         importance: probability ratio per ``token``, or per ``sequence`` as in GSPO (arXiv:2507.18071).
         advantage_scale: standard deviation that advantages are divided by: of the ``group``, the ``batch``, or none.
+        min_spread: smallest standard deviation that advantages are divided by, in the reward's unit (nats per token of
+            the method's reward); 0 divides by whatever the spread is, rounding included.
         anchor: weight of a supervised loss on labelled transitions beside GRPO; 0 is the paper's plain form. In the
             ``bootstrap`` phase it stands beside the loss on the IDM's labels, and both weights are scaled to sum to 1.
     """
@@ -46,6 +48,7 @@ class GRPOOptions:
     loss: LossKind = "grpo"
     importance: Importance = "token"
     advantage_scale: AdvantageScale = "group"
+    min_spread: float = 0.0
     anchor: float = 0.0
 
     def __post_init__(self) -> None:
@@ -54,6 +57,7 @@ class GRPOOptions:
         check_number(f"{PLACE}.inner_steps", self.inner_steps, least=1)
         check_number(f"{PLACE}.clip_low", self.clip_low, above=0, below=1)
         check_number(f"{PLACE}.clip_high", self.clip_high, above=0)
+        check_number(f"{PLACE}.min_spread", self.min_spread, least=0)
         check_number(f"{PLACE}.anchor", self.anchor, least=0)
 
 

@@ -177,6 +177,27 @@ def test_groups_without_variance_are_counted(phase_swirl):
     assert metrics["loss"] == 0
 
 
+def test_groups_below_the_smallest_spread_count_as_without_variance(phase_swirl):
+    """Two of three groups differ by no more than 0.01: their advantages are small, and they are counted."""
+    model, data = phase_swirl(fwm={"group_size": 6, "beta": 0.0, "min_spread": 0.1})
+    model.updates.step = lambda role, loss: 0.0
+    spread = torch.tensor([0.005, 2.0, 0.002])
+
+    def reward(rollouts, task, scorer):
+        place = torch.arange(len(rollouts.completions)) % 2
+        return Rewards(place * spread[rollouts.prompt_of])
+
+    model.reward = reward
+    seen = []
+    reinforce = model.fwm.reinforce
+    model.fwm.reinforce = lambda experience: seen.append(experience) or reinforce(experience)
+    figures = PHASES["vim"].step(model, Batch(data.state_only[:3], []))
+    assert figures["zero_variance_groups"] == pytest.approx(2 / 3)
+    advantages, prompt_of = seen[0].advantages, seen[0].rollouts.prompt_of
+    assert advantages[prompt_of != 1].abs().max() < 0.1
+    assert advantages[prompt_of == 1].abs().max() > 0.5
+
+
 def test_the_elbo_bound_is_of_whole_completions(phase_swirl):
     """E log P(y | x, z) minus the mean of log Q - log reference, summed over tokens; without a KL, no bound."""
     model, data = phase_swirl("elbo", idm={"group_size": 6, "beta": 0.1, "max_new_tokens": 5})

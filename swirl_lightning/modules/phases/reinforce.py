@@ -69,7 +69,7 @@ def reinforce(
             grad_norm = updates.step(learner, loss)
     weight_N = rollouts.counts / rollouts.counts.sum()
     return {
-        **_of_rewards(rewards.total[rollouts.row_of]),
+        **_of_rewards(rewards.total[rollouts.row_of], learner.grpo.min_spread),
         **_of_completions(rollouts, weight_N),
         "loss": loss,
         "kl": update.kl,
@@ -81,12 +81,13 @@ def reinforce(
     }
 
 
-def _of_rewards(rewards_PG: Tensor) -> dict[str, float]:
+def _of_rewards(rewards_PG: Tensor, min_spread: float) -> dict[str, float]:
+    """What lies below ``min_spread`` is counted with what has no variance: neither tells good from bad."""
     std_P = rewards_PG.std(dim=1)
     return {
         "reward": float(rewards_PG.mean()),
         "reward_std": float(std_P.mean()),
-        "zero_variance_groups": float((std_P == 0).float().mean()),
+        "zero_variance_groups": float((std_P <= min_spread).float().mean()),
     }
 
 
