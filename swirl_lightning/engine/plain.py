@@ -22,25 +22,30 @@ class PlainTexts(Continuation):
 
     def score(
         self, prompt_of_N: Sequence[int], rows: Sequence[Ids], scored: Sequence[int], *,
-        temperature: float, support: Tensor | None, entropy: bool,
+        temperature: float, support: Tensor | None, plain: bool,
     ) -> Scores:  # fmt: skip
         """One text after the other."""
-        logps, entropies = [], []
+        logps, plains, entropies = [], [], []
         for n, (p, row) in enumerate(zip(prompt_of_N, rows, strict=True)):
             ids_W = torch.tensor((*self.prompts[p], *row), device=self.model.device)
             self.tokens += len(ids_W)
             logits_TV = self.model(input_ids=ids_W[None], use_cache=False).logits[0, -scored[n] - 1 : -1]
-            logits_TV = logits_TV.to(torch.promote_types(logits_TV.dtype, torch.float32)) / temperature
+            logits_TV = logits_TV.to(torch.promote_types(logits_TV.dtype, torch.float32))
+            target_T1 = ids_W[-scored[n] :, None]
+            if plain:
+                plain_TV = logits_TV.log_softmax(dim=-1)
+                plains.append(plain_TV.gather(1, target_T1)[:, 0].float())
+                entropies.append(torch.special.entr(plain_TV.detach().exp()).sum(dim=-1).float())
+            logits_TV = logits_TV / temperature
             if support is not None:
                 logits_TV = logits_TV.masked_fill(~_allowed(support[n, : scored[n]], logits_TV), -torch.inf)
-            logp_TV = logits_TV.log_softmax(dim=-1)
-            logps.append(logp_TV.gather(1, ids_W[-scored[n] :, None])[:, 0].float())
-            entropies.append(torch.special.entr(logp_TV.detach().exp()).sum(dim=-1).float())
+            logps.append(logits_TV.log_softmax(dim=-1).gather(1, target_T1)[:, 0].float())
         lengths_N1 = torch.tensor(scored, device=self.model.device)[:, None]
         return Scores(
             logp=pad_sequence(logps, batch_first=True),
             mask=torch.arange(max(scored), device=self.model.device) < lengths_N1,
-            entropy=pad_sequence(entropies, batch_first=True) if entropy else None,
+            plain_logp=pad_sequence(plains, batch_first=True) if plain else None,
+            entropy=pad_sequence(entropies, batch_first=True) if plain else None,
         )
 
     @torch.no_grad()

@@ -58,7 +58,7 @@ def why_plain(model: Any, longest: int) -> str | None:
 def _probe(model: Any) -> str | None:
     """Compare both forms on a few tokens."""
     case = ([0] * len(PROBE_ROWS), PROBE_ROWS, [len(row) for row in PROBE_ROWS])
-    options: dict[str, Any] = {"temperature": 1.0, "support": None, "entropy": False}
+    options: dict[str, Any] = {"temperature": 1.0, "support": None, "plain": False}
     plain = PlainTexts(model, [PROBE_PROMPT]).score(*case, **options).logp
     try:
         shared = SharedPrompts(model, [PROBE_PROMPT]).score(*case, **options).logp

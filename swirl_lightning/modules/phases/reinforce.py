@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from swirl_lightning.algorithms.objectives import kl_estimate, row_sum
 from swirl_lightning.engine.rollouts import Rollouts
 from swirl_lightning.modules.grpo_mixin import GRPOMixin
 from swirl_lightning.modules.learning import Lesson
@@ -59,11 +58,12 @@ def reinforce(
             if not x.isfinite().all():
                 raise updates.diverged(learner, f"a {name} is not finite")
         experience = learner.experience(rollouts, rewards.total, ref_prompts)
-    for _ in range(learner.grpo.inner_steps):
+    sequence_kl = 0.0
+    for step in range(learner.grpo.inner_steps):
         with updates.clock("update"):
             updates.zero_grad(learner)
             update = learner.reinforce(experience)
-            loss = update.loss
+            loss, sequence_kl = update.loss, sequence_kl if step else update.sequence_kl  # as the policy sampled
             for lesson in lessons:
                 loss += lesson.weight * learner.study(lesson)
             grad_norm = updates.step(learner, loss)
@@ -77,7 +77,7 @@ def reinforce(
         "entropy": update.entropy,
         "grad_norm": grad_norm,
         **{f"reward_{name}": float((part * weight_N).sum()) for name, part in rewards.parts.items()},
-        **_sequence_kl(rollouts, experience.ref_logp, weight_N),
+        **({} if experience.ref_logp is None else {"sequence_kl": sequence_kl}),
     }
 
 
@@ -97,11 +97,3 @@ def _of_completions(rollouts: Rollouts, weight_N: Tensor) -> dict[str, float]:
         "completion_length": float((rollouts.mask.sum(1) * weight_N).sum()),
         "truncated_share": float((~rollouts.finished * weight_N).sum()),
     }
-
-
-def _sequence_kl(rollouts: Rollouts, ref_logp: Tensor | None, weight_N: Tensor) -> dict[str, float]:
-    """KL of whole completions to the reference, in nats, as the policy stood when it sampled them."""
-    if ref_logp is None:
-        return {}
-    kl_N = row_sum(kl_estimate(rollouts.logp, ref_logp, "k1"), rollouts.mask)
-    return {"sequence_kl": float((kl_N * weight_N).sum())}
