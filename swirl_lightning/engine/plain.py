@@ -50,7 +50,18 @@ class PlainTexts(Continuation):
 
     @torch.no_grad()
     def sample(self, prompt_of_S: Sequence[int], uniform_ST: Tensor, eos: int, sampling: Sampling) -> Samples:
-        """One group after the other, with the model's own cache."""
+        """One group after the other, with the model's own cache and none of its settings for generation.
+
+        A checkpoint's generation_config may have penalties, lengths and suppressed tokens, which transformers also
+        takes where a call has a configuration of its own.
+        """
+        theirs, self.model.generation_config = self.model.generation_config, GenerationConfig()
+        try:
+            return self._sample(prompt_of_S, uniform_ST, eos, sampling)
+        finally:
+            self.model.generation_config = theirs
+
+    def _sample(self, prompt_of_S: Sequence[int], uniform_ST: Tensor, eos: int, sampling: Sampling) -> Samples:
         prompt_of = torch.tensor(prompt_of_S)
         tokens_ST = torch.full(uniform_ST.shape, eos, device=self.model.device)
         logp_ST = torch.zeros(uniform_ST.shape, device=self.model.device)
