@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
+import signal
 import sys
 import warnings
 from importlib import import_module
@@ -11,7 +13,7 @@ from typing import NamedTuple
 
 from swirl_lightning import __version__
 from swirl_lightning.commands.menu import Menu
-from swirl_lightning.types import InputError
+from swirl_lightning.types import InputError, Stopped
 
 
 class Command(NamedTuple):
@@ -45,7 +47,8 @@ MENU = Menu(
     entries={name: command.does for name, command in COMMANDS.items()},
     notes=(
         "'swirl --version' prints the version.",
-        "Exit codes: 0 done; 1 training failed, a plan does not fit, or nothing was predicted; 2 bad input.",
+        "Exit codes: 0 done; 1 training failed, a plan does not fit, or nothing was predicted; 2 bad input; 130 and "
+        "143 stopped by Ctrl-C or SIGTERM, with a checkpoint and the command that continues.",
     ),
 )
 
@@ -58,7 +61,8 @@ def main(args: list[str] | None = None) -> int:
             starts the other processes of a run with them.
 
     Returns:
-        The exit code: 0 done, 1 training failed, a plan does not fit or nothing of use was predicted, 2 bad input.
+        The exit code: 0 done, 1 training failed, a plan does not fit or nothing of use was predicted, 2 bad input, 128
+        and a signal's number if that ended it.
     """
     given = sys.argv[1:] if args is None else args
     try:
@@ -72,10 +76,29 @@ def main(args: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {_meant_for_users(error)}", file=sys.stderr)
         return 2
+    except Stopped as stopped:
+        print(f"{stopped}; to continue: {_continued(given)}", file=sys.stderr)
+        return 128 + stopped.signal
+    except KeyboardInterrupt:
+        return _interrupted()
+    except SystemExit as left:  # Lightning's answer to Ctrl-C before there is anything to save
+        if isinstance(left.__context__, KeyboardInterrupt):
+            return _interrupted()
+        raise
     except FloatingPointError as error:
         print(f"training stopped: {error}", file=sys.stderr)
         return 1
     return code
+
+
+def _continued(args: list[str]) -> str:
+    """The command that goes on with a run."""
+    return shlex.join(["swirl", *args, *([] if "--ckpt_path=last" in args else ["--ckpt_path=last"])])
+
+
+def _interrupted() -> int:
+    print("stopped by SIGINT before there was anything to save", file=sys.stderr)
+    return 128 + signal.SIGINT
 
 
 def _meant_for_users(error: BaseException) -> InputError:

@@ -1,5 +1,6 @@
 """The table of commands, their help, and what ``main`` makes of errors."""
 
+import signal
 import subprocess
 import sys
 from importlib import import_module
@@ -7,9 +8,9 @@ from importlib import import_module
 import pytest
 
 from swirl_lightning import __version__, commands
-from swirl_lightning.commands import COMMANDS
+from swirl_lightning.commands import COMMANDS, main
 from swirl_lightning.commands.collect import WORLDS
-from swirl_lightning.types import InputError
+from swirl_lightning.types import InputError, Stopped
 
 LIGHT = [
     ["--help"], ["--version"], [], ["dance"], ["plan", "--help"], ["collect", "--help"], ["report", "--help"],
@@ -123,3 +124,24 @@ def test_the_arguments_of_the_shell_are_taken_and_stay(swirl, capsys, monkeypatc
 def test_python_m(tmp_path):
     done = subprocess.run([sys.executable, "-m", "swirl_lightning", "--version"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"swirl {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "line"),
+    [
+        (
+            Stopped(signal.SIGTERM, "after update 3 of 8 of vim-1"),
+            143,
+            "stopped by SIGTERM after update 3 of 8 of vim-1; to continue: swirl fit --config 'my run.yaml' "
+            "--ckpt_path=last",
+        ),
+        (KeyboardInterrupt(), 130, "stopped by SIGINT before there was anything to save"),
+    ],
+)  # fmt: skip
+def test_a_signal_is_told_with_what_continues(monkeypatch, capsys, raised, code, line):
+    def stopped(args):
+        raise raised
+
+    monkeypatch.setattr("swirl_lightning.commands.fit.fit", stopped)
+    assert main(["fit", "--config", "my run.yaml"]) == code
+    assert capsys.readouterr().err == line + "\n"
