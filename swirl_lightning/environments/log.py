@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from swirl_lightning.environments.collection import RECORD, read_collection
 from swirl_lightning.environments.files import FilesDataModule
 from swirl_lightning.environments.rows import SUFFIXES, read_rows, scan_rows, transitions_of
 from swirl_lightning.environments.splits import SPLITS, Fractions, Split, assign_splits, divide
@@ -23,10 +24,10 @@ class LogDataModule(FilesDataModule):
     """Transitions from JSONL, gzipped JSONL or Parquet with rows ``episode, step, state, next_state, action?``.
 
     A folder holds ``labelled``, ``state_only``, ``validation`` and ``test``, each with one of the suffixes ``.jsonl``,
-    ``.jsonl.gz`` and ``.parquet``. A single file is split by episode with the seed. Where some of its rows have no
-    action, those that have one are the labels: some of their episodes are held out for validation and test, and all
-    other rows train, with their actions or as state-only rows. A folder of ``labelled`` and ``state_only`` alone is
-    divided likewise.
+    ``.jsonl.gz`` and ``.parquet``; one that ``swirl collect`` wrote is compared with its record. A single file is split
+    by episode with the seed. Where some of its rows have no action, those that have one are the labels: some of their
+    episodes are held out for validation and test, and all other rows train, with their actions or as state-only rows.
+    A folder of ``labelled`` and ``state_only`` alone is divided likewise.
 
     Args:
         path: the folder or the file.
@@ -89,7 +90,10 @@ class LogDataModule(FilesDataModule):
         if not any(self._files_of(split) for split in HELD_OUT):
             labels = read_rows(self._file_of("labelled"), actions=True)
             return self._hold_out(labels, read_rows(self._file_of("state_only"), actions=False))
-        parts = {split: read_rows(self._file_of(split), actions=split != "state_only") for split in SPLITS}
+        if (self.path / RECORD).is_file():
+            parts = read_collection(self.path)
+        else:
+            parts = {split: read_rows(self._file_of(split), actions=split != "state_only") for split in SPLITS}
         seen: dict[str, Split] = {}
         for split, transitions in parts.items():
             for episode in dict.fromkeys(t.episode for t in transitions):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from swirl_lightning.environments.collection import write_collection
 from swirl_lightning.environments.log import LogDataModule
 from swirl_lightning.environments.rows import write_split
 from swirl_lightning.environments.splits import SPLITS
@@ -107,6 +108,15 @@ def test_a_folder_is_read_as_it_is(folder, episode):
     for split in SPLITS:
         assert getattr(data, split) == episode(split, actions=split != "state_only")
         assert data.splits[split] == split
+
+
+def test_a_collection_is_compared_with_its_record(tmp_path, episode):
+    """Whoever reads it: a file that was changed since is refused."""
+    write_collection(tmp_path, {split: episode(split) for split in SPLITS}, {})
+    assert LogDataModule(tmp_path).load("test") == episode("test")
+    write_split(tmp_path, "test", episode("test", 4), True)
+    with pytest.raises(InputError, match=r"test\.jsonl\.gz: found the sha256 .*collect again or restore the file"):
+        LogDataModule(tmp_path).load("test")
 
 
 def test_files_are_read_once(folder):
