@@ -169,7 +169,7 @@ def measure(case: Case, name: str) -> dict[str, Any]:
             score()
 
     def update() -> None:
-        policy.accumulate(prompts, prompt_of, rows, scored, lambda n, scores: (scores.logp.sum(), None), entropy=True)
+        policy.accumulate(prompts, prompt_of, rows, scored, lambda n, scores: (scores.logp.sum(), None), plain=True)
         optimizer.step()
 
     update()  # gradients and moments are there from the first update on

@@ -108,6 +108,7 @@ class Ours:
             scored=tuple(len(group.target) for _, group in rows),
             transitions=(),
             texts=("",) * len(rows),
+            writes="y" if self.work.role == "fwm" else "z",
         )
 
 

@@ -12,6 +12,7 @@ from swirl_lightning.callbacks.predictions import PredictionWriter
 from swirl_lightning.callbacks.progress import PhaseProgress
 from swirl_lightning.callbacks.recorder import RunRecorder
 from swirl_lightning.callbacks.report import RunReport
+from swirl_lightning.callbacks.stop import StopOnSignal
 
 __all__ = [
     "BestOfN",
@@ -24,4 +25,5 @@ __all__ = [
     "PredictionWriter",
     "RunRecorder",
     "RunReport",
+    "StopOnSignal",
 ]

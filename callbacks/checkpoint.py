@@ -30,20 +30,25 @@ class PhaseCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: D102
         if trainer.ckpt_path is None:
-            self._save(trainer, self.path(trainer))
+            self.save(trainer)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:  # noqa: D102
         loop, _ = running(trainer, pl_module)
         done = loop.update + 1
         # the phase's last update is saved with the evaluation that follows it
         if done % self.every_n_updates == 0 and done < loop.updates:
-            self._save(trainer, self.path(trainer))
+            self.save(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: D102
-        self._save(trainer, self.path(trainer))
+        self.save(trainer)
         if self.keep_phases:
             loop, _ = running(trainer, pl_module)
             self._save(trainer, self.path(trainer).with_name(f"{loop.finished.name}.ckpt"))
+
+    @classmethod
+    def save(cls, trainer: L.Trainer) -> None:
+        """Write the newest checkpoint of the run."""
+        cls._save(trainer, cls.path(trainer))
 
     @staticmethod
     def path(trainer: L.Trainer) -> Path:

@@ -13,10 +13,13 @@ from swirl_lightning.callbacks.running import running
 from swirl_lightning.types import check_number
 
 log = logging.getLogger(__name__)
+MOST_COPIED = 0.5
 
 
 class PhaseMonitor(L.Callback):
     """Logs each update as ``<phase>/<figure>`` and watches for collapse (arXiv:2602.06130, section 5).
+
+    After a phase that is evaluated it also warns of a FWM that leaves most states as they were.
 
     Logged in the RL phases: reward and its standard deviation within groups, groups without any, share of distinct
     completions, their length and the share cut off, KL, entropy, clip fraction, gradient norm, an estimate of the
@@ -61,7 +64,13 @@ class PhaseMonitor(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Judge the end of the phase."""
-        loop, _ = running(trainer, pl_module)
+        loop, module = running(trainer, pl_module)
+        copied = module.results.get("test", {}).get("fwm/copied", 0.0) if loop.finished.phase.answers else 0.0
+        if trainer.is_global_zero and copied > MOST_COPIED:
+            log.warning(
+                f"{loop.finished.name}: the FWM answers {copied:.0%} of the test transitions in which something "
+                "changes with the state as it was; its exact match may be that of a copy (fwm/copy_exact_match)"
+            )
         for name, (limit, sign, advice) in self.limits.items():
             values = [metrics[name] for metrics in self._recent if name in metrics]
             if trainer.is_global_zero and values and sign * fmean(values) > sign * limit:

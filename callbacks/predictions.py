@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 
-from swirl_lightning.callbacks.rows import row_of, write_whole
+from swirl_lightning.callbacks.rows import lines, row_of, write_whole
 
 
 class PredictionWriter(L.Callback):
@@ -27,5 +26,5 @@ class PredictionWriter(L.Callback):
         """Write them."""
         rank = "" if trainer.world_size == 1 else f"-{trainer.global_rank}"
         path = Path(trainer.log_dir or ".") / f"predictions{rank}.jsonl"
-        write_whole(path, "".join(json.dumps(row) + "\n" for row in self._rows))
+        write_whole(path, lines(self._rows))
         print(f"predictions: {path}")

@@ -14,13 +14,15 @@ import lightning as L
 import torch
 
 from swirl_lightning import __version__
-from swirl_lightning.callbacks.rows import row_of, write_whole
+from swirl_lightning.callbacks.rows import lines, row_of, write_whole
 from swirl_lightning.callbacks.running import running
 from swirl_lightning.types import check_number
 
+HISTORY = "history.jsonl"
+
 
 class RunRecorder(L.Callback):
-    """Keeps what a run showed and writes it to the run's folder after every phase.
+    """Keeps what a run showed: a row of history.jsonl after every update, all else after every phase.
 
     All it has collected is in the checkpoint, so a resumed run writes the same files as an undisturbed one.
 
@@ -38,6 +40,13 @@ class RunRecorder(L.Callback):
         self._totals = {"seconds": 0.0, "tokens": 0, "gradient_tokens": 0}
         self._batch_started = 0.0
 
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin the history, or go on where the checkpoint stands: what a killed run wrote after it is made again."""
+        if trainer.is_global_zero:
+            folder = Path(trainer.log_dir or ".")
+            folder.mkdir(parents=True, exist_ok=True)
+            write_whole(folder / HISTORY, lines(self.history))
+
     def on_train_batch_start(self, *args: Any) -> None:  # noqa: D102
         self._batch_started = time.perf_counter()
 
@@ -51,7 +60,11 @@ class RunRecorder(L.Callback):
         self._totals["tokens"] += int(metrics["tokens"])
         self._totals["gradient_tokens"] += int(metrics["gradient_tokens"])
         values = {key: _number(value) for key, value in metrics.items()}
-        self.history.append({"stage": loop.current.name, "update": batch_idx, **values})
+        row = {"stage": loop.current.name, "update": batch_idx, **values}
+        self.history.append(row)
+        if trainer.is_global_zero:
+            with (Path(trainer.log_dir or ".") / HISTORY).open("a", encoding="utf-8") as file:
+                file.write(lines([row]))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Close the stage that has just been evaluated."""
@@ -92,8 +105,8 @@ class RunRecorder(L.Callback):
             "stages": self.stages,
         }
         write_whole(folder / "results.json", json.dumps(results, indent=1))
-        write_whole(folder / "history.jsonl", "".join(json.dumps(row) + "\n" for row in self.history))
-        write_whole(folder / "samples.jsonl", "".join(json.dumps(row) + "\n" for row in self.samples))
+        write_whole(folder / HISTORY, lines(self.history))
+        write_whole(folder / "samples.jsonl", lines(self.samples))
 
     def state_dict(self) -> dict[str, Any]:  # noqa: D102
         return {"stages": self.stages, "history": self.history, "samples": self.samples, "totals": self._totals}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,11 @@ def row_of(transition: Transition, prediction: Prediction) -> dict[str, Any]:
         "predicted_action": prediction.action,
         "predicted_next_state": prediction.next_state,
     }
+
+
+def lines(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows as JSON, one a line."""
+    return "".join(json.dumps(row) + "\n" for row in rows)
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -22,12 +22,15 @@ from swirl_lightning.callbacks import (
     PredictionWriter,
     RunRecorder,
     RunReport,
+    StopOnSignal,
 )
 from swirl_lightning.loops import AlternatingLoop
 from swirl_lightning.modules.schedule import Stage, expand_schedule
 from swirl_lightning.types import InputError, check_number
 
-CALLBACKS = (PhaseStart, PhaseFreeze, PhaseMonitor, RunRecorder, RunReport, PredictionWriter, PhaseCheckpoint)
+CALLBACKS = (
+    PhaseStart, PhaseFreeze, PhaseMonitor, RunRecorder, RunReport, PredictionWriter, PhaseCheckpoint, StopOnSignal,
+)  # fmt: skip
 
 
 class _OneFolder(L.Callback):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from signal import Signals
 from typing import Literal, NamedTuple
 
 Role = Literal["fwm", "idm"]
+Symbol = Literal["y", "z"]
+"""What a role writes: a next state y, or an action z."""
 Ids = tuple[int, ...]
 
 
@@ -15,6 +18,23 @@ class InputError(ValueError):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+class Stopped(SystemExit):
+    """A run was told to end by a signal, and has. Its code is the shell's: 128 and the signal's number.
+
+    Args:
+        signal: the signal.
+        where: after which update of which stage.
+    """
+
+    def __init__(self, signal: Signals, where: str) -> None:
+        super().__init__(128 + signal)
+        self.signal = signal
+        self.where = where
+
+    def __str__(self) -> str:
+        return f"stopped by {self.signal.name} {self.where}"
 
 
 def check_number(

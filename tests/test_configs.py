@@ -28,7 +28,8 @@ COMMANDS = ("fit", "validate", "test", "predict")
 CLASSES = (
     modules.SWIRL, modules.ForwardWorldModel, modules.InverseDynamicsModel, models.ScratchLM, models.PretrainedLM,
     LogDataModule, TextWorldDataModule, PhysicsDataModule, WebDataModule, ToolDataModule, MixtureDataModule,
-    WebToolDataModule, SwirlTrainer, Stage, Layout, rewards.LikelihoodReward, rewards.WeightedSum,
+    WebToolDataModule, SwirlTrainer, Stage, Layout, rewards.LikelihoodReward, rewards.NextStateReward,
+    rewards.WeightedSum,
     callbacks.PhaseCheckpoint, callbacks.PhaseProgress, callbacks.RunRecorder, callbacks.OpenLoop, callbacks.BestOfN,
 )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""A fit that is killed again and again, and continued, ends with the bits of an undisturbed one."""
+"""A fit that is killed or told to end, again and again, and continued, ends with the bits of an undisturbed one."""
 
 import gzip
 import itertools
@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import random
 import signal
+import sys
 from pathlib import Path
 
 import lightning as L
@@ -20,19 +21,36 @@ from swirl_lightning.environments.textworld.datamodule import QUICKSTART
 ROOT = Path(__file__).parents[1]
 TIMED = ("seconds", "share_generation", "share_scoring", "share_update", "tokens_per_second")
 LIMIT = 300  # seconds that one process may take
-# one run dies of all of them; the fourth when the files of vim-1 are already written, but not its closing checkpoint
-KILLS = ("warmup 1", "vim-1 4", "vim-1 evaluation", "write 1", "write 3")
+# What one run goes through, each time continued: the moment, the signal, the exit code, and where it stands then, in
+# finished stages and updates of the next one. The fourth kill comes when the files of vim-1 are already written, but
+# not its closing checkpoint. A run that is told to end saves first, but for in an evaluation.
+ENDS = {
+    "killed": (
+        ("warmup 1", "SIGKILL", -9, (1, 8)),
+        ("vim-1 4", "SIGKILL", -9, (2, 3)),
+        ("vim-1 evaluation", "SIGKILL", -9, (2, 6)),
+        ("write 1", "SIGKILL", -9, (2, 6)),
+        ("write 3", "SIGKILL", -9, (3, 3)),
+    ),
+    "told": (
+        ("warmup 1", "SIGTERM", 143, (1, 2)),
+        ("vim-1 4", "SIGINT", 130, (2, 5)),
+        ("vim-1 evaluation", "SIGTERM", 143, (2, 6)),
+        ("elbo-1 6", "SIGHUP", 129, (3, 7)),
+    ),
+}
 
 
 class Kill(L.Callback):
-    """Kills its own process by SIGKILL.
+    """Sends its own process a signal.
 
     ``moment`` is a stage and the number of an update that has been made, or ``evaluation``: a batch of it is done. Or
     it is ``write`` and a number: so many checkpoints of this process are complete, the last of them not in its place.
     """
 
-    def __init__(self, moment: str) -> None:
+    def __init__(self, moment: str, signal: str) -> None:
         self.moment = moment
+        self.signal = signal
         self.writes = 0
 
     def on_train_batch_end(self, trainer, *args):
@@ -53,7 +71,7 @@ class Kill(L.Callback):
 
     def _reached(self, moment):
         if moment == self.moment:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), getattr(signal, self.signal))
 
 
 class Draw(L.Callback):
@@ -64,6 +82,10 @@ class Draw(L.Callback):
             draw()
 
 
+def command(args):
+    sys.exit(main(args))
+
+
 def fit(root, data, *options):
     """``swirl fit`` in a process of its own. Returns its exit code, negative for a signal."""
     args = ["fit", f"--config={ROOT / 'configs/debug.yaml'}", f"--trainer.default_root_dir={root}"]
@@ -72,7 +94,7 @@ def fit(root, data, *options):
     args += ["--trainer.callbacks+=swirl_lightning.callbacks.PhaseCheckpoint", "--trainer.callbacks.every_n_updates=3"]
     processes = multiprocessing.get_context("forkserver")  # a server that has imported torch once: a start costs little
     processes.set_forkserver_preload(["swirl_lightning.commands.fit"])
-    process = processes.Process(target=main, args=([*args, *options],))
+    process = processes.Process(target=command, args=([*args, *options],))
     process.start()
     process.join(LIMIT)
     if process.is_alive():
@@ -82,24 +104,32 @@ def fit(root, data, *options):
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """Folders of an undisturbed run and of one that was killed at each moment of KILLS; what was there after each."""
-    undisturbed, killed, data = map(tmp_path_factory.mktemp, ("undisturbed", "killed", "data"))
+def undisturbed(tmp_path_factory):
+    """The folder of an undisturbed run, and its data."""
+    root, data = map(tmp_path_factory.mktemp, ("undisturbed", "data"))
     for path in QUICKSTART.glob("*.jsonl.gz"):
         with gzip.open(path, "rt") as lines:
             (data / path.stem).write_text("".join(itertools.islice(lines, 400)))
-    places = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.syspath_prepend(str(Path(__file__).parent))  # where the process finds Kill and Draw
-        assert fit(undisturbed, data) == 0
-        for moment in KILLS:
-            options = ("--trainer.callbacks+=test_resume.Kill", f"--trainer.callbacks.moment={moment}")
-            assert fit(killed, data, "--ckpt_path=last", *options) == -signal.SIGKILL, f"did not come to {moment!r}"
-            places.append(place(killed / "version_0"))
-        (killed / "version_0/checkpoints/last.partial").write_bytes(b"half a checkpoint")
-        assert fit(killed, data, "--ckpt_path=last") == 0
-    return undisturbed / "version_0", killed / "version_0", places
+        assert fit(root, data) == 0
+        yield root / "version_0", data
+
+
+@pytest.fixture(scope="module", params=ENDS)
+def runs(request, undisturbed, tmp_path_factory):
+    """Folders of an undisturbed run and of one that came to all of these ends; where it stood after each."""
+    whole, data = undisturbed
+    root, places = tmp_path_factory.mktemp(request.param), []
+    for moment, name, code, _ in ENDS[request.param]:
+        options = ("--trainer.callbacks+=test_resume.Kill", f"--trainer.callbacks.moment={moment}")
+        options += (f"--trainer.callbacks.signal={name}",)
+        assert fit(root, data, "--ckpt_path=last", *options) == code, f"did not come to {moment!r}"
+        places.append(place(root / "version_0"))
+    (root / "version_0/checkpoints/last.partial").write_bytes(b"half a checkpoint")
+    assert fit(root, data, "--ckpt_path=last") == 0
+    return whole, root / "version_0", (places, [end[-1] for end in ENDS[request.param]])
 
 
 def place(run):
@@ -131,8 +161,9 @@ def rows(path):
     return [plain(json.loads(line)) for line in path.read_text().splitlines()]
 
 
-def test_kills_come_where_they_are_meant_to(runs):
-    assert runs[2] == [(1, 8), (2, 3), (2, 6), (2, 6), (3, 3)]
+def test_ends_come_where_they_are_meant_to(runs):
+    places, expected = runs[2]
+    assert places == expected
 
 
 def test_history_is_that_of_an_undisturbed_run(runs):

@@ -34,7 +34,9 @@ class GRPOLoss(NamedTuple):
     clip_fraction: Tensor
 
 
-def group_advantages(rewards_PG: Tensor, *, scale: AdvantageScale = "group", eps: float = 1e-4) -> Tensor:
+def group_advantages(
+    rewards_PG: Tensor, *, scale: AdvantageScale = "group", min_spread: float = 0.0, eps: float = 1e-4
+) -> Tensor:
     """Centre each reward in its own group and scale it. [P, G].
 
     A group whose rewards are all equal, or of one sample, teaches nothing: its advantages are exactly 0.
@@ -43,15 +45,17 @@ def group_advantages(rewards_PG: Tensor, *, scale: AdvantageScale = "group", eps
         rewards_PG: rewards of G samples of each of P prompts.
         scale: divide by the (unbiased) standard deviation of the group (arXiv:2402.03300), of all rewards in the batch,
             or not at all (arXiv:2503.20783).
+        min_spread: smallest standard deviation that is divided by, in the reward's unit. Differences far below it stay
+            small, where a division by their own spread would make full-size advantages of rounding and chance.
         eps: added to the standard deviation.
     """
     if rewards_PG.shape[1] == 1:
         return torch.zeros_like(rewards_PG)
     advantages_PG = rewards_PG - rewards_PG.mean(dim=1, keepdim=True)
     if scale == "group":
-        advantages_PG = advantages_PG / (rewards_PG.std(dim=1, keepdim=True) + eps)
+        advantages_PG = advantages_PG / (rewards_PG.std(dim=1, keepdim=True).clamp(min=min_spread) + eps)
     elif scale == "batch":
-        advantages_PG = advantages_PG / (rewards_PG.std() + eps)
+        advantages_PG = advantages_PG / (rewards_PG.std().clamp(min=min_spread) + eps)
     # The mean of equal floats may differ from them in the last bit.
     constant_P1 = (rewards_PG == rewards_PG[:, :1]).all(dim=1, keepdim=True)
     return advantages_PG.masked_fill(constant_P1, 0.0)
@@ -91,6 +95,7 @@ def grpo_loss(
     beta: float = 0.0,
     loss: LossKind = "grpo",
     importance: Importance = "token",
+    plain_logp_NT: Tensor | None = None,
     normalizer: float,
 ) -> GRPOLoss:
     """Clipped surrogate minus ``beta`` times the KL to the reference, negated to be minimised (arXiv:2402.03300 eq. 3).
@@ -99,9 +104,11 @@ def grpo_loss(
     hold anything, NaN included; they reach neither value nor gradient.
 
     Args:
-        logp_NT: log-probability of the sampled tokens under the policy; the only argument that needs a gradient.
+        logp_NT: log-probability of the sampled tokens under the policy, as it samples: with its temperature and what
+            top-p and top-k leave. It needs a gradient.
         old_logp_NT: the same under the policy that sampled them.
-        ref_logp_NT: the same under the frozen reference; None if ``beta`` is 0.
+        ref_logp_NT: log-probability of the tokens under the frozen reference, at temperature 1 with every token
+            allowed; None if ``beta`` is 0.
         adv_N: advantage of each row.
         mask_NT: True on completion tokens.
         weight_N: samples that each row stands for.
@@ -111,6 +118,9 @@ def grpo_loss(
         loss: a row contributes the mean over its tokens (``grpo``), or their sum (``dr_grpo``, ``dapo``).
         importance: probability ratio of each token, or one per row, exp(mean log-ratio), as in GSPO. With one
             advantage per row the latter has the gradient of GSPO-token, too.
+        plain_logp_NT: log-probability under the policy at temperature 1 with every token allowed, with its gradient,
+            for the KL: where top-p leaves one token, policy and reference would both give it log-probability 0.
+            None where the policy samples so.
         normalizer: ``loss_normalizer`` of the whole update.
 
     Raises:
@@ -130,14 +140,17 @@ def grpo_loss(
     if importance == "sequence":
         log_ratio_NT = row_mean(log_ratio_NT, mask_NT)[:, None].expand_as(log_ratio_NT)
     ratio_NT = log_ratio_NT.exp()
-    plain_NT = ratio_NT * adv_N1
+    surrogate_NT = ratio_NT * adv_N1
     clipped_NT = ratio_NT.clamp(1 - clip_low, 1 + clip_high) * adv_N1
-    loss_NT = -torch.minimum(plain_NT, clipped_NT)
+    loss_NT = -torch.minimum(surrogate_NT, clipped_NT)
 
     kl_NT = torch.zeros_like(loss_NT)
     if ref_logp_NT is not None:
         ref_logp_NT = _finite("ref_logp_NT", ref_logp_NT.masked_fill(~mask_NT, 0.0))
-        kl_NT = kl_estimate(logp_NT, ref_logp_NT, "k3")
+        if plain_logp_NT is None:
+            plain_logp_NT = logp_NT
+        plain_logp_NT = _finite("plain_logp_NT", plain_logp_NT.masked_fill(~mask_NT, 0.0))
+        kl_NT = kl_estimate(plain_logp_NT, ref_logp_NT, "k3")
         loss_NT = loss_NT + beta * kl_NT
 
     loss_N = row_mean(loss_NT, mask_NT) if loss == "grpo" else row_sum(loss_NT, mask_NT)
@@ -146,7 +159,7 @@ def grpo_loss(
     return GRPOLoss(
         loss=(weight_N * loss_N).sum() / normalizer,
         kl=(share_N * row_mean(kl_NT.detach(), mask_NT)).sum(),
-        clip_fraction=(share_N * row_mean((clipped_NT < plain_NT).to(loss_NT.dtype), mask_NT)).sum(),
+        clip_fraction=(share_N * row_mean((clipped_NT < surrogate_NT).to(loss_NT.dtype), mask_NT)).sum(),
     )
 
 

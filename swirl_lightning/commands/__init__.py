@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
+import signal
 import sys
+import traceback
 import warnings
 from importlib import import_module
+from pathlib import Path
 from typing import NamedTuple
 
 from swirl_lightning import __version__
 from swirl_lightning.commands.menu import Menu
-from swirl_lightning.types import InputError
+from swirl_lightning.types import InputError, Stopped
 
 
 class Command(NamedTuple):
@@ -45,7 +49,9 @@ MENU = Menu(
     entries={name: command.does for name, command in COMMANDS.items()},
     notes=(
         "'swirl --version' prints the version.",
-        "Exit codes: 0 done; 1 training failed, a plan does not fit, or nothing was predicted; 2 bad input.",
+        "Exit codes: 0 done; 1 training failed, a plan does not fit, or nothing was predicted; 2 bad input, or a "
+        "place that cannot be written to; 70 an error of swirl-lightning itself; 130 and 143 stopped by Ctrl-C or "
+        "SIGTERM, with a checkpoint and the command that continues.",
     ),
 )
 
@@ -58,7 +64,8 @@ def main(args: list[str] | None = None) -> int:
             starts the other processes of a run with them.
 
     Returns:
-        The exit code: 0 done, 1 training failed, a plan does not fit or nothing of use was predicted, 2 bad input.
+        The exit code: 0 done, 1 training failed, a plan does not fit or nothing of use was predicted, 2 bad input, 128
+        and a signal's number if that ended it.
     """
     given = sys.argv[1:] if args is None else args
     try:
@@ -69,21 +76,58 @@ def main(args: list[str] | None = None) -> int:
         module = import_module(f"swirl_lightning.commands.{COMMANDS[name].module}")
         _quiet()  # not before the import: Lightning sets the levels of its loggers when it is imported
         code: int = getattr(module, name)(given[1:])
-    except ValueError as error:
-        print(f"error: {_meant_for_users(error)}", file=sys.stderr)
+    except BrokenPipeError:  # whoever read the output has gone, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to flush goes nowhere
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        print(f"error: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
         return 2
+    except Stopped as stopped:
+        print(f"\n{stopped}; to continue: {_continued(given)}", file=sys.stderr)
+        return 128 + stopped.signal
+    except KeyboardInterrupt:
+        return _interrupted()
+    except SystemExit as left:  # Lightning's answer to Ctrl-C before there is anything to save
+        if isinstance(left.__context__, KeyboardInterrupt):
+            return _interrupted()
+        raise
     except FloatingPointError as error:
         print(f"training stopped: {error}", file=sys.stderr)
         return 1
+    except Exception as error:
+        if told := _meant_for_users(error):
+            print(f"error: {told}", file=sys.stderr)
+            return 2
+        if _of_a_lightning_callback(error):
+            print(f"error: trainer.callbacks: {str(error).splitlines()[0]}", file=sys.stderr)
+            return 2
+        traceback.print_exc()
+        print("this is an error of swirl-lightning and not of yours: please report it with the lines above",
+              file=sys.stderr)  # fmt: skip
+        return 70
     return code
 
 
-def _meant_for_users(error: BaseException) -> InputError:
-    """The error itself, or the one that jsonargparse wrapped while it built a class; any other is raised again."""
+def _of_a_lightning_callback(error: BaseException) -> bool:
+    """Whether one of Lightning's callbacks says that it cannot work so: on a metric that is not there, for example."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return isinstance(error, RuntimeError) and "lightning/pytorch/callbacks" in Path(last.filename).as_posix()
+
+
+def _continued(args: list[str]) -> str:
+    """The command that goes on with a run."""
+    return shlex.join(["swirl", *args, *([] if "--ckpt_path=last" in args else ["--ckpt_path=last"])])
+
+
+def _interrupted() -> int:
+    print("stopped by SIGINT before there was anything to save", file=sys.stderr)
+    return 128 + signal.SIGINT
+
+
+def _meant_for_users(error: BaseException) -> InputError | None:
+    """The error itself, or the one that jsonargparse wrapped while it built a class; None for any other."""
     found: BaseException | None = error
-    while not isinstance(found, InputError):
-        if found is None:
-            raise error
+    while found is not None and not isinstance(found, InputError):
         found = found.__cause__
     return found
 

@@ -18,7 +18,7 @@ from swirl_lightning.environments.base import TransitionDataModule
 from swirl_lightning.modules import SWIRL
 from swirl_lightning.modules.checkpoint import read_checkpoint
 from swirl_lightning.trainer import SwirlTrainer, versions_of
-from swirl_lightning.types import InputError
+from swirl_lightning.types import InputError, check_number
 
 PARSERS = {
     "fit": {
@@ -113,6 +113,8 @@ class SwirlCLI(LightningCLI):
         self.config = parser.parse_args(args)
         subcommand = self.config.subcommand
         config = self.config[subcommand]
+        if not isinstance(config.seed_everything, bool):
+            check_number("--seed_everything", config.seed_everything, least=0, most=2**32 - 1)
         config.weights_only = True
         if subcommand != "fit":
             self.save_config_callback = None  # the folder keeps the configuration it was trained with

@@ -27,11 +27,13 @@ class Scores(NamedTuple):
     Args:
         logp: of each token given all before it; 0 where ``mask`` is False. [N, T]
         mask: True on scored tokens. [N, T]
-        entropy: of the distribution it comes from, in nats, without gradient; None where it was not asked for. [N, T]
+        plain_logp: the same at temperature 1 with every token allowed; None where it was not asked for. [N, T]
+        entropy: of that plain distribution, in nats, without gradient; None where it was not asked for. [N, T]
     """
 
     logp: Tensor
     mask: Tensor
+    plain_logp: Tensor | None = None
     entropy: Tensor | None = None
 
 
@@ -53,7 +55,7 @@ class Continuation(ABC):
     @abstractmethod
     def score(
         self, prompt_of_N: Sequence[int], rows: Sequence[Ids], scored: Sequence[int], *,
-        temperature: float, support: Tensor | None, entropy: bool,
+        temperature: float, support: Tensor | None, plain: bool,
     ) -> Scores:  # fmt: skip
         """Log-probs of the last ``scored[n]`` tokens of each row; see :meth:`Policy.logprobs`."""
 
@@ -73,7 +75,7 @@ class SharedPrompts(Continuation):
 
     def score(
         self, prompt_of_N: Sequence[int], rows: Sequence[Ids], scored: Sequence[int], *,
-        temperature: float, support: Tensor | None, entropy: bool,
+        temperature: float, support: Tensor | None, plain: bool,
     ) -> Scores:  # fmt: skip
         """The form follows from the case: packed where nothing is shared or gradients are checkpointed, else cache."""
         checkpoints = _checkpointed_layers(self.model) if torch.is_grad_enabled() else []
@@ -89,13 +91,20 @@ class SharedPrompts(Continuation):
         self.tokens += int(forest.mask.sum())
         n_M, t_M = forest.scored
         head = self.model.get_output_embeddings()
+        given = (hidden_MD, head.weight, forest.targets)
+        bent = temperature != 1 or support is not None
         logp_M, entropy_M = token_logprobs(
-            hidden_MD, head.weight, forest.targets, bias_V=head.bias, temperature=temperature,
-            support_MK=None if support is None else support[n_M, t_M], entropy=entropy,
+            *given, bias_V=head.bias, temperature=temperature,
+            support_MK=None if support is None else support[n_M, t_M], entropy=plain and not bent,
         )  # fmt: skip
+        plain_M = logp_M
+        if plain and bent:
+            plain_M, entropy_M = token_logprobs(*given, bias_V=head.bias, entropy=True)
+        logp = _by_row(logp_M, forest)
         return Scores(
-            logp=_by_row(logp_M, forest),
+            logp=logp,
             mask=forest.prediction_of >= 0,
+            plain_logp=_by_row(plain_M, forest) if plain and bent else logp if plain else None,
             entropy=None if entropy_M is None else _by_row(entropy_M, forest),
         )
 

@@ -5,9 +5,7 @@ Shape letters: N rows, T scored tokens of a row, S samples, K support size, V vo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -24,30 +22,46 @@ class PlainTexts(Continuation):
 
     def score(
         self, prompt_of_N: Sequence[int], rows: Sequence[Ids], scored: Sequence[int], *,
-        temperature: float, support: Tensor | None, entropy: bool,
+        temperature: float, support: Tensor | None, plain: bool,
     ) -> Scores:  # fmt: skip
         """One text after the other."""
-        logps, entropies = [], []
+        logps, plains, entropies = [], [], []
         for n, (p, row) in enumerate(zip(prompt_of_N, rows, strict=True)):
             ids_W = torch.tensor((*self.prompts[p], *row), device=self.model.device)
             self.tokens += len(ids_W)
             logits_TV = self.model(input_ids=ids_W[None], use_cache=False).logits[0, -scored[n] - 1 : -1]
-            logits_TV = logits_TV.to(torch.promote_types(logits_TV.dtype, torch.float32)) / temperature
+            logits_TV = logits_TV.to(torch.promote_types(logits_TV.dtype, torch.float32))
+            target_T1 = ids_W[-scored[n] :, None]
+            if plain:
+                plain_TV = logits_TV.log_softmax(dim=-1)
+                plains.append(plain_TV.gather(1, target_T1)[:, 0].float())
+                entropies.append(torch.special.entr(plain_TV.detach().exp()).sum(dim=-1).float())
+            logits_TV = logits_TV / temperature
             if support is not None:
                 logits_TV = logits_TV.masked_fill(~_allowed(support[n, : scored[n]], logits_TV), -torch.inf)
-            logp_TV = logits_TV.log_softmax(dim=-1)
-            logps.append(logp_TV.gather(1, ids_W[-scored[n] :, None])[:, 0].float())
-            entropies.append(torch.special.entr(logp_TV.detach().exp()).sum(dim=-1).float())
+            logps.append(logits_TV.log_softmax(dim=-1).gather(1, target_T1)[:, 0].float())
         lengths_N1 = torch.tensor(scored, device=self.model.device)[:, None]
         return Scores(
             logp=pad_sequence(logps, batch_first=True),
             mask=torch.arange(max(scored), device=self.model.device) < lengths_N1,
-            entropy=pad_sequence(entropies, batch_first=True) if entropy else None,
+            plain_logp=pad_sequence(plains, batch_first=True) if plain else None,
+            entropy=pad_sequence(entropies, batch_first=True) if plain else None,
         )
 
     @torch.no_grad()
     def sample(self, prompt_of_S: Sequence[int], uniform_ST: Tensor, eos: int, sampling: Sampling) -> Samples:
-        """One group after the other, with the model's own cache."""
+        """One group after the other, with the model's own cache and none of its settings for generation.
+
+        A checkpoint's generation_config may have penalties, lengths and suppressed tokens, which transformers also
+        takes where a call has a configuration of its own.
+        """
+        theirs, self.model.generation_config = self.model.generation_config, GenerationConfig()
+        try:
+            return self._sample(prompt_of_S, uniform_ST, eos, sampling)
+        finally:
+            self.model.generation_config = theirs
+
+    def _sample(self, prompt_of_S: Sequence[int], uniform_ST: Tensor, eos: int, sampling: Sampling) -> Samples:
         prompt_of = torch.tensor(prompt_of_S)
         tokens_ST = torch.full(uniform_ST.shape, eos, device=self.model.device)
         logp_ST = torch.zeros(uniform_ST.shape, device=self.model.device)
@@ -56,17 +70,13 @@ class PlainTexts(Continuation):
             group = (prompt_of == p).nonzero()[:, 0].to(self.model.device)
             draws = _Draw(uniform_ST.to(self.model.device)[group], eos, sampling)
             ids_1L = torch.tensor([self.prompts[p]], device=self.model.device)
-            with _nothing_by_default(self.model):
-                self.model.generate(
-                    input_ids=ids_1L.expand(len(group), -1),
-                    attention_mask=torch.ones_like(ids_1L).expand(len(group), -1),
-                    generation_config=GenerationConfig(
-                        max_new_tokens=uniform_ST.shape[1],
-                        pad_token_id=max(eos, 0),
-                        eos_token_id=eos if eos >= 0 else None,
-                    ),
-                    logits_processor=LogitsProcessorList([draws]),
-                )
+            self.model.generate(
+                input_ids=ids_1L.expand(len(group), -1),
+                attention_mask=torch.ones_like(ids_1L).expand(len(group), -1),
+                generation_config=GenerationConfig(max_new_tokens=uniform_ST.shape[1], pad_token_id=max(eos, 0)),
+                logits_processor=LogitsProcessorList([draws]),
+                eos_token_id=eos if eos >= 0 else None,
+            )
             steps = len(draws.tokens)
             tokens_ST[group, :steps] = torch.stack(draws.tokens, dim=1)
             logp_ST[group, :steps] = torch.stack(draws.logps, dim=1)
@@ -74,19 +84,6 @@ class PlainTexts(Continuation):
                 _put(supports, t, group, ids_GK, len(prompt_of))
             self.tokens += len(group) * (ids_1L.shape[1] + steps)
         return Samples(tokens_ST, logp_ST, supports, tokens_read=0)
-
-
-@contextmanager
-def _nothing_by_default(model: Any) -> Iterator[None]:
-    """While it is open, what a call of ``generate`` leaves open is not filled from the checkpoint's generation_config.
-
-    A repetition penalty, forbidden tokens or a least length from there would bend the distribution that is drawn from.
-    """
-    own, model.generation_config = model.generation_config, GenerationConfig()
-    try:
-        yield
-    finally:
-        model.generation_config = own
 
 
 class _Draw(LogitsProcessor):

@@ -28,7 +28,7 @@ PLACE = "model.fwm or model.idm: sampling"
 
 @dataclass(frozen=True)
 class Sampling:
-    """The distribution completions are drawn from; ratio and KL are taken under this very distribution.
+    """The distribution completions are drawn from, under which the probability ratio is taken, too.
 
     Args:
         temperature: logits are divided by it; 0 decodes greedily.

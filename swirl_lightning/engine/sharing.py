@@ -53,7 +53,7 @@ def check_runs(model: Any) -> None:
     try:
         opened = PlainTexts(model, [PROBE_PROMPT])
         written = opened.sample([0], torch.zeros(1, 2), -1, GREEDY).logp
-        scored = opened.score([0], [(4, 6)], [2], temperature=1.0, support=None, entropy=False).logp
+        scored = opened.score([0], [(4, 6)], [2], temperature=1.0, support=None, plain=False).logp
         if not bool(written.isfinite().all() & scored.isfinite().all()):
             raise FloatingPointError("its log-probs are not finite")
     except torch.OutOfMemoryError:
@@ -93,7 +93,7 @@ def why_plain(model: Any, longest: int) -> str | None:
 def _probe(model: Any) -> str | None:
     """Compare both forms on a few tokens."""
     case = ([0] * len(PROBE_ROWS), PROBE_ROWS, [len(row) for row in PROBE_ROWS])
-    options: dict[str, Any] = {"temperature": 1.0, "support": None, "entropy": False}
+    options: dict[str, Any] = {"temperature": 1.0, "support": None, "plain": False}
     plain = PlainTexts(model, [PROBE_PROMPT]).score(*case, **options).logp
     try:
         shared = SharedPrompts(model, [PROBE_PROMPT]).score(*case, **options).logp

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from swirl_lightning.environments.collection import RECORD, read_collection
 from swirl_lightning.environments.files import FilesDataModule
 from swirl_lightning.environments.rows import SUFFIXES, read_rows, scan_rows, transitions_of
-from swirl_lightning.environments.splits import SPLITS, Fractions, Split, divide
+from swirl_lightning.environments.splits import SPLITS, Fractions, Split, assign_splits, divide
 from swirl_lightning.types import InputError, Transition
+
+log = logging.getLogger(__name__)
+FEWEST_LABELS = 20
+"""Rows with an action: fewer can neither train two models nor tell whether they gained."""
+HELD_OUT: tuple[Split, ...] = ("validation", "test")
 
 
 class LogDataModule(FilesDataModule):
     """Transitions from JSONL, gzipped JSONL or Parquet with rows ``episode, step, state, next_state, action?``.
 
     A folder holds ``labelled``, ``state_only``, ``validation`` and ``test``, each with one of the suffixes ``.jsonl``,
-    ``.jsonl.gz`` and ``.parquet``. A single file is split by episode with the seed.
+    ``.jsonl.gz`` and ``.parquet``; one that ``swirl collect`` wrote is compared with its record. A single file is split
+    by episode with the seed. Where some of its rows have no action, those that have one are the labels: some of their
+    episodes are held out for validation and test, and all other rows train, with their actions or as state-only rows.
+    A folder of ``labelled`` and ``state_only`` alone is divided likewise.
 
     Args:
         path: the folder or the file.
-        fractions: of a single file, the share of the episodes in labelled, state_only, validation and test.
+        fractions: of a single file, the share of the episodes in labelled, state_only, validation and test. Where some
+            rows have no action, the first, third and fourth are those of the episodes with labels.
         kwargs: arguments of ``TransitionDataModule``.
     """
 
@@ -30,12 +43,57 @@ class LogDataModule(FilesDataModule):
         """One file for each split, or the single file, divided. No episode stands in two splits."""
         if self.path.is_dir():
             return self._read_folder()
-        rows = ((row[1].episode, row) for row in scan_rows(self.path))
-        parts = divide(rows, self.fractions, self.seed, "episode")
+        numbered = list(scan_rows(self.path))
+        transitions = [transition for _, transition in numbered]
+        if any(t.action is None for t in transitions):
+            return self._hold_out([t for t in transitions if t.action], [t for t in transitions if not t.action])
+        parts = divide(((row[1].episode, row) for row in numbered), self.fractions, self.seed, "episode")
         return {split: transitions_of(self.path, part, actions=split != "state_only") for split, part in parts.items()}
 
+    def _hold_out(self, labels: list[Transition], others: list[Transition]) -> dict[Split, list[Transition]]:
+        """Whole episodes of the labels as validation and test; no row of them trains.
+
+        Args:
+            labels: the rows with an action.
+            others: the rows without.
+
+        Raises:
+            InputError: there are too few labels to train and to measure with.
+        """
+        episodes = {t.episode for t in labels}
+        if len(labels) < FEWEST_LABELS or len(episodes) < 3:
+            raise InputError(
+                f"{self.path}: found {len(labels)} rows with an action in {len(episodes)} episodes, expected at least "
+                f"{FEWEST_LABELS} in 3: some train both models, whole episodes of others are held out to measure with; "
+                "write what was done into the field action of some rows, of every kind of action"
+            )
+        train, _, *held_out = self.fractions
+        shares = (train, *held_out)
+        fractions = [share / sum(shares) for share in shares]
+        split_of = assign_splits(episodes, fractions, self.seed, "episode", ("labelled", *HELD_OUT))
+        parts: dict[Split, list[Transition]] = {
+            split: [t for t in labels if split_of[t.episode] == split] for split in ("labelled", *HELD_OUT)
+        }
+        parts["state_only"] = [t for t in others if split_of.get(t.episode) not in HELD_OUT]
+        unused = len(others) - len(parts["state_only"])
+        told = ", ".join(f"{len(its)} {split}" for split, its in parts.items())
+        still = sum(t.state == t.next_state for t in labels + others)
+        if not getattr(rank_zero_only, "rank", 0):
+            log.info(
+                "%s: %d of %d rows have an action. Rows by use: %s; %d without an action are in held-out episodes and "
+                "not used. In %d rows nothing changes.",
+                self.path, len(labels), len(labels) + len(others), told, unused, still,
+            )  # fmt: skip
+        return parts
+
     def _read_folder(self) -> dict[Split, list[Transition]]:
-        parts = {split: read_rows(self._file_of(split), actions=split != "state_only") for split in SPLITS}
+        if not any(self._files_of(split) for split in HELD_OUT):
+            labels = read_rows(self._file_of("labelled"), actions=True)
+            return self._hold_out(labels, read_rows(self._file_of("state_only"), actions=False))
+        if (self.path / RECORD).is_file():
+            parts = read_collection(self.path)
+        else:
+            parts = {split: read_rows(self._file_of(split), actions=split != "state_only") for split in SPLITS}
         seen: dict[str, Split] = {}
         for split, transitions in parts.items():
             for episode in dict.fromkeys(t.episode for t in transitions):
@@ -46,8 +104,11 @@ class LogDataModule(FilesDataModule):
                     )
         return parts
 
+    def _files_of(self, split: Split) -> list[Path]:
+        return [path for suffix in SUFFIXES if (path := self.path / f"{split}{suffix}").is_file()]
+
     def _file_of(self, split: Split) -> Path:
-        found = [path for suffix in SUFFIXES if (path := self.path / f"{split}{suffix}").is_file()]
+        found = self._files_of(split)
         if len(found) != 1:
             raise InputError(
                 f"{self.path}: found {[path.name for path in found] or 'no file'} for the split {split}, expected one "

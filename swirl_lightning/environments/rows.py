@@ -1,11 +1,17 @@
-"""The log format: rows ``episode, step, state, next_state, action?`` in JSONL, gzipped JSONL or Parquet."""
+"""The log format: rows ``episode, step, state, next_state, action?`` in JSONL, gzipped JSONL or Parquet.
+
+Episodes may be numbers, steps digits in quotes; blank lines, a byte order mark and other fields are left out.
+"""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
 import json
+import logging
+import re
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +21,9 @@ from swirl_lightning.types import InputError, Transition
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 FIELDS = ("episode", "step", "state", "next_state")
+MARK = b"\xef\xbb\xbf"
+"""What some editors put before the first line of UTF-8."""
+log = logging.getLogger(__name__)
 
 Numbered = tuple[int, Transition]
 """A transition with its line, or its row in Parquet, counted from 1."""
@@ -61,14 +70,19 @@ def drop_actions(transitions: list[Transition], source: object) -> list[Transiti
 
 
 def scan_rows(path: Path) -> Iterator[Numbered]:
-    """Read and check the rows of a file one by one; an action may be there or not."""
+    """Read and check the rows of a file one by one; an action may be there or not.
+
+    Fields that are none of a transition's are left out, with one line that counts them.
+    """
     if not path.is_file():
         raise InputError(f"{path}: no such file; check the path")
     if not path.name.endswith(SUFFIXES):
         raise InputError(f"{path}: found the name {path.name!r}, expected one ending in {', '.join(SUFFIXES)}")
     seen: dict[tuple[str, int], int] = {}
+    others: Counter[str] = Counter()
     for line, row in _parquet(path) if path.suffix == ".parquet" else json_lines(path):
         transition = _check(f"{path}:{line}", row)
+        others.update(row.keys() - {*FIELDS, "action"})
         key = (transition.episode, transition.step)
         if (first := seen.setdefault(key, line)) != line:
             raise InputError(
@@ -78,6 +92,8 @@ def scan_rows(path: Path) -> Iterator[Numbered]:
         yield line, transition
     if not seen:
         raise InputError(f"{path}: found no rows, expected at least one transition")
+    if others:
+        log.info("%s: other fields are left out: %s", path, ", ".join(f"{k} ({n} rows)" for k, n in others.items()))
 
 
 def write_split(folder: Path, name: str, transitions: list[Transition], with_actions: bool) -> dict[str, Any]:
@@ -97,7 +113,7 @@ def write_split(folder: Path, name: str, transitions: list[Transition], with_act
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
-    """What each line of a file says in JSON, gzipped or not, with the number of the line, counted from 1.
+    """What each line of a file says in JSON, gzipped or not, with the number of the line, from 1; blank ones nothing.
 
     Raises:
         InputError: a line is no JSON or no UTF-8, or has a key twice.
@@ -106,7 +122,9 @@ def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             for line, raw in enumerate(file, start=1):
-                yield line, json.loads(raw.decode(), object_pairs_hook=_distinct)
+                text = (raw.removeprefix(MARK) if line == 1 else raw).decode()
+                if text.strip():
+                    yield line, json.loads(text, object_pairs_hook=_distinct)
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path}:{line}: found the byte {error.object[error.start]:#04x} in column {error.start + 1}, "
@@ -145,10 +163,8 @@ def _check(where: str, row: Any) -> Transition:
         raise InputError(f"{where}: found {_show(row)}, expected a JSON object with the fields {', '.join(FIELDS)}")
     if missing := [field for field in FIELDS if field not in row]:
         raise InputError(f"{where}: {missing[0]}: missing; found the fields {sorted(row)}, expected {list(FIELDS)}")
-    if unknown := sorted(set(row) - {*FIELDS, "action"}):
-        raise InputError(
-            f"{where}: {unknown[0]}: unknown field; expected {', '.join(FIELDS)} and action; remove or rename it"
-        )
+    if type(row["episode"]) is int:
+        row = row | {"episode": str(row["episode"])}
     for field in ("episode", "state", "next_state"):
         _check_text(where, field, row[field])
     if row.get("action") is not None:
@@ -157,6 +173,8 @@ def _check(where: str, row: Any) -> Transition:
         if isinstance(row.get(field), str) and not row[field].strip():
             raise InputError(f"{where}: {field}: found an empty text, expected a name; fill it in")
     step = row["step"]
+    if isinstance(step, str) and re.fullmatch(r"[0-9]{1,18}", step):
+        step = int(step)
     if type(step) is not int or step < 0:  # a bool is an int to isinstance
         raise InputError(f"{where}: step: found {_show(step)}, expected a whole number from 0; number the steps")
     return Transition(row["episode"], step, row["state"], row["next_state"], row.get("action"))

@@ -21,14 +21,17 @@ def kind(transition: Transition) -> str:
     return transition.action.split(maxsplit=1)[0]
 
 
-def assign_splits(keys: Iterable[str], fractions: Fractions, seed: int, unit: str) -> dict[str, Split]:
+def assign_splits(
+    keys: Iterable[str], fractions: Sequence[float], seed: int, unit: str, splits: tuple[Split, ...] = SPLITS
+) -> dict[str, Split]:
     """Give every key a split: a seeded shuffle, cut in shares; no split stays empty.
 
     Args:
         keys: what is divided, each key whole: episodes, or games.
-        fractions: share of the keys in labelled, state_only, validation and test, in this order.
+        fractions: share of the keys in each split.
         seed: of the shuffle.
         unit: what a key is, for the messages.
+        splits: those that the keys are divided into.
 
     Returns:
         The split of each key, keys in sorted order.
@@ -37,21 +40,21 @@ def assign_splits(keys: Iterable[str], fractions: Fractions, seed: int, unit: st
         InputError: a fraction is not positive, they do not sum to 1, or there are fewer keys than splits.
     """
     order = sorted(set(keys))
-    if len(fractions) != len(SPLITS) or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
+    if len(fractions) != len(splits) or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
         raise InputError(
-            f"fractions: found {list(fractions)}, expected 4 positive numbers that sum to 1 "
-            f"({', '.join(SPLITS)}), for example [0.4, 0.4, 0.1, 0.1]"
+            f"fractions: found {list(fractions)}, expected {len(splits)} positive numbers that sum to 1 "
+            f"({', '.join(splits)}), for example [0.4, 0.4, 0.1, 0.1]"
         )
-    if len(order) < len(SPLITS):
+    if len(order) < len(splits):
         raise InputError(
-            f"found {len(order)} {unit}(s), expected at least 4: each of the splits {', '.join(SPLITS)} "
+            f"found {len(order)} {unit}(s), expected at least {len(splits)}: each of the splits {', '.join(splits)} "
             f"takes a whole {unit}; add {unit}s"
         )
     random.Random(f"{seed}/splits").shuffle(order)
-    counts = [1] * len(SPLITS)
-    for _ in range(len(order) - len(SPLITS)):  # the next key goes to the split furthest below its share
-        counts[max(range(len(SPLITS)), key=lambda i: fractions[i] * len(order) - counts[i])] += 1
-    names = [split for split, count in zip(SPLITS, counts, strict=True) for _ in range(count)]
+    counts = [1] * len(splits)
+    for _ in range(len(order) - len(splits)):  # the next key goes to the split furthest below its share
+        counts[max(range(len(splits)), key=lambda i: fractions[i] * len(order) - counts[i])] += 1
+    names = [split for split, count in zip(splits, counts, strict=True) for _ in range(count)]
     return dict(sorted(zip(order, names, strict=True)))
 
 

@@ -108,7 +108,7 @@ class Policy:
         *,
         temperature: float = 1.0,
         support: Tensor | None = None,
-        entropy: bool = False,
+        plain: bool = False,
     ) -> Scores:
         """Log-probs of the last ``scored[n]`` tokens of each row, which continues prompt ``prompt_of_N[n]``.
 
@@ -121,14 +121,14 @@ class Policy:
             scored: how many tokens at the end of each row are scored.
             temperature: of the distribution.
             support: ids the distribution is restricted to, at each scored token, padded with -1. [N, T, K]
-            entropy: whether the entropies of the distributions are wanted too.
+            plain: whether log-probs and entropies at temperature 1, with every token allowed, are wanted too.
 
         Returns:
             Scores whose column t is the t-th scored token of the row.
         """
 
         def work(piece: Sequence[int], opened: Continuation, of: Sequence[int]) -> tuple[Sequence[int], Scores]:
-            return piece, _score(opened, of, piece, rows, scored, support, temperature, entropy)
+            return piece, _score(opened, of, piece, rows, scored, support, temperature, plain)
 
         size = None if torch.is_grad_enabled() else self.sizes.scoring
         return _joined(
@@ -145,7 +145,7 @@ class Policy:
         *,
         temperature: float = 1.0,
         support: Tensor | None = None,
-        entropy: bool = False,
+        plain: bool = False,
     ) -> list[R]:
         """Add the gradient of a sum over rows to the policy's weights, one micro-batch after the other.
 
@@ -158,14 +158,14 @@ class Policy:
                 returned.
             temperature: of the distribution.
             support: ids the distribution is restricted to. [N, T, K]
-            entropy: whether the entropies of the distributions are wanted too.
+            plain: whether log-probs and entropies at temperature 1, with every token allowed, are wanted too.
 
         Returns:
             What ``objective`` gave beside the loss, for each micro-batch.
         """
 
         def work(piece: Sequence[int], opened: Continuation, of: Sequence[int]) -> R:
-            scores = _score(opened, of, piece, rows, scored, support, temperature, entropy)
+            scores = _score(opened, of, piece, rows, scored, support, temperature, plain)
             loss, result = objective(torch.tensor(piece, device=scores.logp.device), scores)
             loss.backward()
             return result
@@ -208,12 +208,12 @@ class Policy:
 
 def _score(
     opened: Continuation, prompt_of_n: Sequence[int], piece: Sequence[int], rows: Sequence[Ids], scored: Sequence[int],
-    support: Tensor | None, temperature: float, entropy: bool,
+    support: Tensor | None, temperature: float, plain: bool,
 ) -> Scores:  # fmt: skip
     """Scores of the rows of one piece."""
     return opened.score(
         prompt_of_n, [rows[n] for n in piece], [scored[n] for n in piece],
-        temperature=temperature, support=None if support is None else support[list(piece)], entropy=entropy,
+        temperature=temperature, support=None if support is None else support[list(piece)], plain=plain,
     )  # fmt: skip
 
 
@@ -226,7 +226,14 @@ def _joined(parts: Sequence[tuple[Sequence[int], Scores]], num_rows: int, width:
         padded = [torch.nn.functional.pad(x, (0, width - x.shape[1])) for x in tensors]
         return torch.cat(padded)[place.to(padded[0].device)]
 
-    entropies = [scores.entropy for _, scores in parts if scores.entropy is not None]
+    def join_if_there(tensors: Sequence[Tensor | None]) -> Tensor | None:
+        there = [x for x in tensors if x is not None]
+        return join(there) if there else None
+
+    scores = [s for _, s in parts]
     return Scores(
-        join([s.logp for _, s in parts]), join([s.mask for _, s in parts]), join(entropies) if entropies else None
+        logp=join([s.logp for s in scores]),
+        mask=join([s.mask for s in scores]),
+        plain_logp=join_if_there([s.plain_logp for s in scores]),
+        entropy=join_if_there([s.entropy for s in scores]),
     )

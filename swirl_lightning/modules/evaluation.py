@@ -64,6 +64,9 @@ class EnvironmentMetrics(nn.Module):
         self.metrics = nn.ModuleDict(
             {
                 "fwm_exact_match": ExactMatch(),
+                "fwm_changed_exact_match": ExactMatch(),  # of the transitions in which something changes
+                "fwm_copied": ExactMatch(),  # of these, the share that is answered by the state as it was
+                "fwm_copy_exact_match": ExactMatch(),  # what a model that always answers so would get
                 "fwm_token_f1": TokenF1(),
                 "fwm_delta_f1": DeltaF1(),
                 "fwm_logp": MeanLogProb(),
@@ -88,9 +91,15 @@ class EnvironmentMetrics(nn.Module):
             return
         actions, next_states = [p.action for p in predictions], [p.next_state for p in predictions]
         true_actions, true_states = [t.action or "" for t in transitions], [t.next_state for t in transitions]
+        states = [t.state for t in transitions]
+        changed = [n for n, t in enumerate(transitions) if t.state.strip() != t.next_state.strip()]
+        said = [next_states[n] for n in changed]
         self["fwm_exact_match"].update(next_states, true_states)
+        self["fwm_changed_exact_match"].update(said, [true_states[n] for n in changed])
+        self["fwm_copied"].update(said, [states[n] for n in changed])
+        self["fwm_copy_exact_match"].update(states, true_states)
         self["fwm_token_f1"].update(next_states, true_states)
-        self["fwm_delta_f1"].update([t.state for t in transitions], next_states, true_states)
+        self["fwm_delta_f1"].update(states, next_states, true_states)
         self["fwm_logp"].update(*answers.fwm_logp)
         self["idm_exact_match"].update(actions, true_actions)
         self["idm_token_f1"].update(actions, true_actions)

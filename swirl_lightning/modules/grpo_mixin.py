@@ -26,7 +26,7 @@ from swirl_lightning.modules.learning import (
     Update,
 )
 from swirl_lightning.modules.processes import gather, mean_over_processes
-from swirl_lightning.types import Encoded, Ids, InputError, Role, Transition, check_number
+from swirl_lightning.types import Encoded, Ids, InputError, Role, Symbol, Transition, check_number
 
 
 class Answers(NamedTuple):
@@ -49,13 +49,13 @@ class GRPOMixin(ABC):
     Args:
         learning_rate: peak learning rate of AdamW; a stage of the schedule may set its own.
         max_new_tokens: longest completion, end token included.
-        sampling: the distribution that completions are drawn from; ratio and KL are taken under it.
+        sampling: the distribution that completions are drawn from; the probability ratio is taken under it, the KL at
+            temperature 1 with every token allowed.
         grpo: how the role learns in an RL phase.
     """
 
     role: Role
-    writes: str
-    """The symbol of what it writes: y or z."""
+    writes: Symbol
 
     policy: Policy
     reference: Policy
@@ -142,7 +142,8 @@ class GRPOMixin(ABC):
             ref_prompts: what the reference conditions on: the rollouts' prompts, or those of a prior. P entries.
         """
         rewards_PG, first = gather(rewards_N[rollouts.row_of])
-        adv_PG = group_advantages(rewards_PG, scale=self.grpo.advantage_scale)[first : first + len(rollouts.prompts)]
+        adv_PG = group_advantages(rewards_PG, scale=self.grpo.advantage_scale, min_spread=self.grpo.min_spread)
+        adv_PG = adv_PG[first : first + len(rollouts.prompts)]
         adv_N = adv_PG.new_zeros(len(rewards_N)).scatter(0, rollouts.row_of.flatten(), adv_PG.flatten())
         normalizer = loss_normalizer(
             rollouts.mask, rollouts.counts, loss=self.grpo.loss, max_tokens=self.max_new_tokens
@@ -150,8 +151,8 @@ class GRPOMixin(ABC):
         return Experience(
             rollouts=rollouts,
             advantages=adv_N,
-            ref_logp=self._logprobs(self.reference, rollouts, ref_prompts) if self.grpo.beta else None,
-            old_logp=self._logprobs(self.policy, rollouts, rollouts.prompts) if self.grpo.inner_steps > 1 else None,
+            ref_logp=self._reference_logprobs(rollouts, ref_prompts) if self.grpo.beta else None,
+            old_logp=self._old_logprobs(rollouts) if self.grpo.inner_steps > 1 else None,
             normalizer=mean_over_processes(normalizer, rewards_N.device),
         )
 
@@ -160,7 +161,7 @@ class GRPOMixin(ABC):
         rollouts = experience.rollouts
         parts = self.policy.accumulate(
             rollouts.prompts, rollouts.prompt_of, *_sampled(rollouts), GRPOObjective(experience, self.grpo),
-            temperature=self.sampling.temperature, support=rollouts.support, entropy=True,
+            temperature=self.sampling.temperature, support=rollouts.support, plain=True,
         )  # fmt: skip
         return Update(*torch.stack(parts).sum(0).tolist())
 
@@ -175,12 +176,16 @@ class GRPOMixin(ABC):
         objective = SupervisedObjective(normalizer, lesson.weight)
         return sum(self.policy.accumulate(lesson.prompts, torch.arange(len(rows)), rows, lengths, objective))
 
-    def _logprobs(self, policy: Policy, rollouts: Rollouts, prompts: Sequence[Ids]) -> Tensor:
-        """Log-probs of the sampled tokens under the distribution that ``policy`` would sample from. [N, T]"""
-        return policy.logprobs(
-            prompts, rollouts.prompt_of, *_sampled(rollouts),
+    def _old_logprobs(self, rollouts: Rollouts) -> Tensor:
+        """Log-probs of the sampled tokens under the very distribution that they were drawn from. [N, T]"""
+        return self.policy.logprobs(
+            rollouts.prompts, rollouts.prompt_of, *_sampled(rollouts),
             temperature=self.sampling.temperature, support=rollouts.support,
         ).logp  # fmt: skip
+
+    def _reference_logprobs(self, rollouts: Rollouts, prompts: Sequence[Ids]) -> Tensor:
+        """Log-probs of the sampled tokens under the reference at temperature 1, with every token allowed. [N, T]"""
+        return self.reference.logprobs(prompts, rollouts.prompt_of, *_sampled(rollouts)).logp
 
 
 def _sampled(rollouts: Rollouts) -> tuple[list[Ids], list[int]]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from swirl_lightning.algorithms.grpo import AdvantageScale, Importance, LossKind, grpo_loss
+from swirl_lightning.algorithms.objectives import kl_estimate, row_sum
 from swirl_lightning.engine import Scores
 from swirl_lightning.engine.rollouts import Rollouts
 from swirl_lightning.types import Ids, check_number
@@ -34,6 +35,8 @@ class GRPOOptions:
             ``dapo`` by the tokens of the batch (arXiv:2503.14476).
         importance: probability ratio per ``token``, or per ``sequence`` as in GSPO (arXiv:2507.18071).
         advantage_scale: standard deviation that advantages are divided by: of the ``group``, the ``batch``, or none.
+        min_spread: smallest standard deviation that advantages are divided by, in the reward's unit (nats per token of
+            the method's reward); 0 divides by whatever the spread is, rounding included.
         anchor: weight of a supervised loss on labelled transitions beside GRPO; 0 is the paper's plain form. In the
             ``bootstrap`` phase it stands beside the loss on the IDM's labels, and both weights are scaled to sum to 1.
     """
@@ -46,6 +49,7 @@ class GRPOOptions:
     loss: LossKind = "grpo"
     importance: Importance = "token"
     advantage_scale: AdvantageScale = "group"
+    min_spread: float = 0.0
     anchor: float = 0.0
 
     def __post_init__(self) -> None:
@@ -54,6 +58,7 @@ class GRPOOptions:
         check_number(f"{PLACE}.inner_steps", self.inner_steps, least=1)
         check_number(f"{PLACE}.clip_low", self.clip_low, above=0, below=1)
         check_number(f"{PLACE}.clip_high", self.clip_high, above=0)
+        check_number(f"{PLACE}.min_spread", self.min_spread, least=0)
         check_number(f"{PLACE}.anchor", self.anchor, least=0)
 
 
@@ -63,8 +68,9 @@ class Experience(NamedTuple):
     Args:
         rollouts: the groups.
         advantages: one per row. [N]
-        ref_logp: log-probs under the reference; None without a KL term. [N, T]
-        old_logp: log-probs under the policy that sampled; None while that is the policy itself. [N, T]
+        ref_logp: log-probs under the reference, at temperature 1 with every token allowed; None without a KL term.
+            [N, T]
+        old_logp: log-probs under the policy that sampled, as it samples; None while that is the policy itself. [N, T]
         normalizer: what the sum over the batch is divided by.
     """
 
@@ -80,15 +86,17 @@ class Update(NamedTuple):
 
     Args:
         loss: value of the GRPO loss.
-        kl: mean over samples of the KL estimate per token, in nats.
+        kl: mean over samples of the KL estimate per token, in nats, at temperature 1 with every token allowed.
         clip_fraction: share of tokens whose ratio was clipped.
-        entropy: of the policy, in nats per token.
+        entropy: of the policy, in nats per token, at temperature 1 with every token allowed.
+        sequence_kl: KL of whole completions to the reference, in nats, as above; 0 without a reference.
     """
 
     loss: float
     kl: float
     clip_fraction: float
     entropy: float
+    sequence_kl: float
 
 
 class Lesson(NamedTuple):
@@ -113,12 +121,14 @@ class GRPOObjective:
     options: GRPOOptions
 
     def __call__(self, rows_n: Tensor, scores: Scores) -> tuple[Tensor, Tensor]:
-        """The rows' share of the loss, and of the four figures of :class:`Update`. [4]"""
+        """The rows' share of the loss, and of the five figures of :class:`Update`. [5]"""
         rollouts, options = self.experience.rollouts, self.options
         counts_N = rollouts.counts
         tokens = (rollouts.mask * counts_N[:, None]).sum()
         weight_n, width = counts_N[rows_n], scores.mask.shape[1]
         old_NT, ref_NT = self.experience.old_logp, self.experience.ref_logp
+        assert scores.plain_logp is not None
+        assert scores.entropy is not None
         part = grpo_loss(
             scores.logp,
             scores.logp.detach() if old_NT is None else old_NT[rows_n, :width],
@@ -131,12 +141,17 @@ class GRPOObjective:
             beta=options.beta,
             loss=options.loss,
             importance=options.importance,
+            plain_logp_NT=None if scores.plain_logp is scores.logp else scores.plain_logp,
             normalizer=self.experience.normalizer,
         )
         share = weight_n.sum() / counts_N.sum()
-        assert scores.entropy is not None
         entropy = (scores.entropy * weight_n[:, None]).sum() / tokens
-        return part.loss, torch.stack([part.loss.detach(), part.kl * share, part.clip_fraction * share, entropy])
+        whole_kl = torch.zeros_like(entropy)
+        if ref_NT is not None:
+            kl_n = row_sum(kl_estimate(scores.plain_logp.detach(), ref_NT[rows_n, :width], "k1"), scores.mask)
+            whole_kl = (kl_n * weight_n).sum() / counts_N.sum()
+        figures = (part.loss.detach(), part.kl * share, part.clip_fraction * share, entropy, whole_kl)
+        return part.loss, torch.stack(figures)
 
 
 @dataclass(frozen=True)

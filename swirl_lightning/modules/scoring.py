@@ -45,4 +45,5 @@ def scoring_task(
         texts=tuple(
             learner.read(codec, transitions[p], ids) for p, ids in zip(groups, rollouts.completions, strict=True)
         ),
+        writes=learner.writes,
     )

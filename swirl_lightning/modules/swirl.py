@@ -52,6 +52,7 @@ class SWIRL(L.LightningModule):
         fwm: the Forward World Model's options.
         idm: the Inverse Dynamics Model's options.
         reward: how the frozen role judges the other's completions.
+        vim_reward: what the FWM's next states are worth in the VIM phase; null takes ``reward`` there too.
         layout: the words around states and actions; null takes each environment's own.
         state_form: what the FWM writes: the ``full`` next state, or ``delta``, a lossless edit of the state.
         max_tokens: longest prompt and completion together; longer transitions are refused, never cut.
@@ -73,6 +74,7 @@ class SWIRL(L.LightningModule):
         fwm: ForwardWorldModel,
         idm: InverseDynamicsModel,
         reward: Reward | None = None,
+        vim_reward: Reward | None = None,
         layout: Layout | None = None,
         state_form: StateForm = "delta",
         max_tokens: int = 1024,
@@ -98,6 +100,7 @@ class SWIRL(L.LightningModule):
         self.fwm = fwm
         self.idm = idm
         self.reward: Reward = reward or LikelihoodReward()
+        self.vim_reward = vim_reward
         self.layout = layout
         self.state_form: StateForm = state_form
         self.max_tokens = max_tokens

@@ -11,14 +11,23 @@ from swirl_lightning.report.run import Row, number
 
 LABELS = {
     "exact_match": "exact match",
+    "changed_exact_match": "exact match, changed rows",
+    "copy_exact_match": "exact match of a copy",
     "token_f1": "token F1",
     "delta_f1": "delta F1",
     "logp": "log-prob, nats/token",
     "unique": "unique actions",
+    "copied": "changed rows copied",
 }
 _KEY = re.compile(r"((?:[^/]+/)?(?:fwm|idm))/(.+)")  # of one environment among several, or of all data
 _OPEN_LOOP = re.compile(r"open_loop_(\d+)/(.+)")
-SCORED = {"exact_match", "token_f1", "delta_f1", "logp"}  # higher is better; the others only tell
+SCORED = {
+    "exact_match",
+    "changed_exact_match",
+    "token_f1",
+    "delta_f1",
+    "logp",
+}  # higher is better; the others only tell
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,5 +2,6 @@
 
 from swirl_lightning.rewards.base import Reward, Rewards, ScoringTask, WeightedSum
 from swirl_lightning.rewards.likelihood import LikelihoodReward
+from swirl_lightning.rewards.next_state import NextStateReward
 
-__all__ = ["LikelihoodReward", "Reward", "Rewards", "ScoringTask", "WeightedSum"]
+__all__ = ["LikelihoodReward", "NextStateReward", "Reward", "Rewards", "ScoringTask", "WeightedSum"]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from swirl_lightning.engine.rollouts import Rollouts
 from swirl_lightning.models import Policy
-from swirl_lightning.types import Ids, InputError, Transition, check_number
+from swirl_lightning.types import Ids, InputError, Symbol, Transition, check_number
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class ScoringTask:
         scored: length of each target, end token included. N entries.
         transitions: what each group started from; its action is None. P entries.
         texts: the completions as text; None where one is malformed. N entries.
+        writes: what the completions are: next states, ``y`` (VIM), or actions, ``z`` (ELBO).
     """
 
     prompts: tuple[Ids, ...]
@@ -30,6 +31,7 @@ class ScoringTask:
     scored: tuple[int, ...]
     transitions: tuple[Transition, ...]
     texts: tuple[str | None, ...]
+    writes: Symbol
 
 
 class Rewards(NamedTuple):

@@ -95,7 +95,10 @@ def read_config(run: Path) -> dict[str, Any]:
 
 def _build(run: Path, overrides: dict[str, Any]) -> SWIRL:
     """The module of a run's configuration; nothing is loaded yet."""
-    settings = read_config(run)["model"] | {"reward": None}  # which may be a class that is not at hand, nor asked
+    settings = read_config(run)["model"] | {
+        "reward": None,
+        "vim_reward": None,
+    }  # which may be a class that is not at hand, nor asked
     parser = ArgumentParser(exit_on_error=False, allow_abbrev=False)
     parser.add_class_arguments(SWIRL, "model", sub_configs=True)
     changed = [f"--model.{key}={v if isinstance(v, str) else json.dumps(v)}" for key, v in overrides.items()]

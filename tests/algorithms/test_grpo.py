@@ -177,15 +177,26 @@ def test_row_mean_reads_only_the_mask():
 
 @pytest.mark.parametrize("shape", [(3, 4), (1, 2), (5, 2)])
 @pytest.mark.parametrize("scale", ["group", "batch", "none"])
-def test_group_advantages_match_naive_loops(scale, shape):
+@pytest.mark.parametrize("min_spread", [0.0, 0.8, 5.0])
+def test_group_advantages_match_naive_loops(scale, shape, min_spread):
     rewards = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     groups, eps = rewards.tolist(), 0.01
     batch_std = statistics.stdev(itertools.chain(*groups))
     want = []
     for group in groups:
-        divisor = {"group": statistics.stdev(group) + eps, "batch": batch_std + eps, "none": 1}[scale]
+        spread = {"group": statistics.stdev(group), "batch": batch_std}.get(scale)
+        divisor = 1 if spread is None else max(spread, min_spread) + eps
         want.append([(reward - statistics.mean(group)) / divisor for reward in group])
-    torch.testing.assert_close(group_advantages(rewards, scale=scale, eps=eps).tolist(), want, rtol=1e-12, atol=1e-12)
+    got = group_advantages(rewards, scale=scale, min_spread=min_spread, eps=eps)
+    torch.testing.assert_close(got.tolist(), want, rtol=1e-12, atol=1e-12)
+
+
+def test_rounding_stays_small_above_a_smallest_spread():
+    rewards = torch.tensor([[-0.300, -0.301, -0.302, -0.299], [-0.3, -1.3, -2.3, 0.7]])
+    assert group_advantages(rewards)[0].abs().max() > 1
+    got = group_advantages(rewards, min_spread=0.1)
+    assert got[0].abs().max() < 0.02
+    torch.testing.assert_close(got[1], group_advantages(rewards)[1])
 
 
 @pytest.mark.parametrize("scale", ["group", "batch", "none"])

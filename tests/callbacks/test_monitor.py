@@ -13,8 +13,9 @@ HEALTHY = {"zero_variance_groups": 0.5, "truncated_share": 0.1, "entropy": 0.4}
 def judge(toy_trainer, toy_swirl, caplog):
     """What the monitor says at the end of a stage whose updates had these figures."""
 
-    def run(rows, **options):
+    def run(rows, copied=0.0, **options):
         monitor, trainer, model = PhaseMonitor(**options), toy_trainer("vim", log_every_n_steps=1000), toy_swirl()
+        model.results = {"test": {"fwm/copied": copied}}
         trainer.fit_loop.epoch_progress.current.processed = 1
         monitor.on_train_epoch_start(trainer, model)
         caplog.clear()
@@ -42,6 +43,13 @@ def test_a_healthy_phase_is_silent(judge):
 def test_collapse_is_told(judge, sign, words):
     (message,) = judge([HEALTHY | sign] * 3)
     assert words in message
+
+
+@pytest.mark.parametrize(("copied", "warns"), [(0.5, False), (0.51, True), (1.0, True), (float("nan"), False)])
+def test_a_model_that_copies_is_told(judge, copied, warns):
+    messages = judge([HEALTHY], copied=copied)
+    assert len(messages) == warns
+    assert not warns or f"vim: the FWM answers {copied:.0%} of the test transitions in which" in messages[0]
 
 
 def test_the_end_of_the_phase_counts(judge):

@@ -19,7 +19,8 @@ from swirl_lightning.environments.textworld.datamodule import QUICKSTART
 CONFIG = Path(__file__).parents[2] / "configs/debug.yaml"
 STAGES = ["pretrain", "warmup", "vim-1", "elbo-1"]
 METRICS = {
-    "fwm/exact_match", "fwm/token_f1", "fwm/delta_f1", "fwm/logp",
+    "fwm/exact_match", "fwm/changed_exact_match", "fwm/copied", "fwm/copy_exact_match",
+    "fwm/token_f1", "fwm/delta_f1", "fwm/logp",
     "idm/exact_match", "idm/token_f1", "idm/logp", "idm/unique",
 }  # fmt: skip
 QUIET = "--trainer.enable_progress_bar=false"

@@ -1,16 +1,24 @@
 """The table of commands, their help, and what ``main`` makes of errors."""
 
+import itertools
+import os
+import signal
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
 
 from swirl_lightning import __version__, commands
-from swirl_lightning.commands import COMMANDS
+from swirl_lightning.commands import COMMANDS, main
 from swirl_lightning.commands.collect import WORLDS
-from swirl_lightning.types import InputError
+from swirl_lightning.commands.parser import check_aliases
+from swirl_lightning.types import InputError, Stopped
 
+CONFIG = Path(__file__).parents[2] / "configs/debug.yaml"
 LIGHT = [
     ["--help"], ["--version"], [], ["dance"], ["plan", "--help"], ["collect", "--help"], ["report", "--help"],
     ["label", "--help"], ["rollout", "--help"], ["export", "--help"], *(["collect", w, "--help"] for w in WORLDS),
@@ -101,10 +109,10 @@ def test_exit_codes(swirl, report):
     assert swirl("report") == (1, "", "training stopped: the gradient is nan\n")
 
 
-def test_a_users_error_is_found_where_another_wraps_it(swirl, report):
+def test_a_users_error_is_found_where_another_wraps_it(swirl, report, capsys):
     report(fails_with(ValueError("of jsonargparse"), ValueError("again")))
-    with pytest.raises(ValueError, match="of jsonargparse"):
-        swirl("report")
+    assert commands.main(["report"]) == 70
+    assert "ValueError: of jsonargparse" in capsys.readouterr().err
     wrapped = ValueError("again")
     wrapped.__cause__ = InputError("what the user can mend")
     report(fails_with(ValueError("of jsonargparse"), wrapped))
@@ -123,3 +131,110 @@ def test_the_arguments_of_the_shell_are_taken_and_stay(swirl, capsys, monkeypatc
 def test_python_m(tmp_path):
     done = subprocess.run([sys.executable, "-m", "swirl_lightning", "--version"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"swirl {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "line"),
+    [
+        (
+            Stopped(signal.SIGTERM, "after update 3 of 8 of vim-1"),
+            143,
+            "stopped by SIGTERM after update 3 of 8 of vim-1; to continue: swirl fit --config 'my run.yaml' "
+            "--ckpt_path=last",
+        ),
+        (KeyboardInterrupt(), 130, "stopped by SIGINT before there was anything to save"),
+    ],
+)  # fmt: skip
+def test_a_signal_is_told_with_what_continues(monkeypatch, capsys, raised, code, line):
+    def stopped(args):
+        raise raised
+
+    monkeypatch.setattr("swirl_lightning.commands.fit.fit", stopped)
+    assert main(["fit", "--config", "my run.yaml"]) == code
+    assert capsys.readouterr().err.strip() == line
+
+
+def raising(monkeypatch, error):
+    """``swirl fit`` meets this error."""
+
+    def fail(args):
+        raise error
+
+    monkeypatch.setattr("swirl_lightning.commands.fit.fit", fail)
+    return main(["fit"])
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (PermissionError(13, "Permission denied", "/runs"), "error: /runs: Permission denied"),
+        (OSError(28, "No space left on device"), "error: the system: No space left on device"),
+        (OSError(30, "Read-only file system", "a/b"), "error: a/b: Read-only file system"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(monkeypatch, capsys, error, line):
+    assert raising(monkeypatch, error) == 2
+    assert capsys.readouterr().err == line + "\n"
+
+
+def test_an_error_of_a_lightning_callback_is_one_line(monkeypatch, capsys):
+    """Of a callback that cannot do what its options say."""
+
+    def fail(args):
+        EarlyStopping("nothing")._validate_condition_metric({"loss": torch.zeros(1)})
+
+    monkeypatch.setattr("swirl_lightning.commands.fit.fit", fail)
+    assert main(["fit"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: trainer.callbacks: Early stopping conditioned on metric `nothing`")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("oops"), ValueError("oops"), RuntimeError("oops")])
+def test_an_error_of_our_own_has_its_traceback_and_says_so(monkeypatch, capsys, error):
+    assert raising(monkeypatch, error) == 70
+    *trace, last = capsys.readouterr().err.splitlines()
+    assert trace[0].startswith("Traceback")
+    assert last == "this is an error of swirl-lightning and not of yours: please report it with the lines above"
+
+
+def test_whoever_reads_the_output_may_go():
+    code = "import sys; from swirl_lightning.commands import main; sys.exit(main(['--help']))"
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-u", "-c", code], stdout=write, stderr=subprocess.PIPE, timeout=60)
+    assert done.returncode == 141
+    assert done.stderr == b""
+
+
+BOMB = "a: &a [1, 1]\n" + "".join(
+    f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in itertools.pairwise("abcdefghi")
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (BOMB, "values with aliases written out"),
+        ("a: &a {b: *a}\n", "an alias within what it names"),
+        ("a: &a [[1, *a]]\n", "an alias within what it names"),
+    ],
+    ids=["many", "itself", "itself, deeper"],
+)
+@pytest.mark.parametrize("command", ["fit", "plan", "collect"])
+def test_aliases_without_an_end_are_refused(tmp_path, capsys, command, text, found):
+    (tmp_path / "c.yaml").write_text(text)
+    assert main([command, *(["textworld"] if command == "collect" else []), f"--config={tmp_path / 'c.yaml'}"]) == 2
+    err = capsys.readouterr().err
+    assert found in err
+    assert err.count("\n") == 1
+
+
+def test_aliases_of_the_shipped_configurations_pass():
+    for path in Path(__file__).parents[2].glob("configs/*.yaml"):
+        check_aliases(path)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_is_one_of_numpy(refused, seed):
+    assert "--seed_everything: found" in refused("fit", f"--config={CONFIG}", f"--seed_everything={seed}")

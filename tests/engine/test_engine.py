@@ -42,7 +42,7 @@ def accumulated(policy, **options):
 
     for p in policy.parameters():
         p.grad = None
-    parts = policy.accumulate(PROMPTS, PROMPT_OF, ROWS, SCORED, loss, entropy=True, **options)
+    parts = policy.accumulate(PROMPTS, PROMPT_OF, ROWS, SCORED, loss, plain=True, **options)
     entropy = torch.zeros_like(scores)
     for rows, part in parts:
         scores[rows, : part.logp.shape[1]] = part.logp.detach()
@@ -149,7 +149,7 @@ def test_micro_batches_change_nothing(size, checkpointing, tiny_model):
     split = Policy(weights, "a", EOS, sizes=MicroBatchSizes(size, size, size))
     assert_same(accumulated(split), accumulated(whole))
     with torch.no_grad():
-        ours, theirs = (p.logprobs(PROMPTS, PROMPT_OF, ROWS, SCORED, entropy=True) for p in (split, whole))
+        ours, theirs = (p.logprobs(PROMPTS, PROMPT_OF, ROWS, SCORED, plain=True) for p in (split, whole))
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
     samplings = (Sampling(), Sampling(0.8, 0.9, 12))

@@ -1,4 +1,7 @@
-"""Policy.logprobs, which shares prompts, equals whole texts through the Hugging Face model: values and gradients."""
+"""Policy.logprobs, which shares prompts, equals whole texts through the Hugging Face model: values and gradients.
+
+Both under the distribution that is asked for, and at temperature 1 with every token allowed.
+"""
 
 import pytest
 import torch
@@ -11,19 +14,20 @@ EOS = 0
 
 
 def plain(model, plain_logits, prompts, prompt_of, rows, scored, temperature, support):
-    """Log-probs and entropies of the scored tokens, one list per row."""
+    """Of each row's scored tokens: log-probs, those at temperature 1 and unrestricted, and the latter's entropies."""
     results = []
     for n, (p, row) in enumerate(zip(prompt_of.tolist(), rows, strict=True)):
-        logits = plain_logits(model, prompts[p], row)[len(row) - scored[n] :] / temperature
+        targets = torch.tensor(row[len(row) - scored[n] :])
+        logits = plain_logits(model, prompts[p], row)[len(row) - scored[n] :]
+        whole = torch.log_softmax(logits, -1)
+        logits = logits / temperature
         if support is not None:
             allowed = torch.zeros_like(logits, dtype=torch.bool)
             for t in range(scored[n]):
                 allowed[t, support[n, t][support[n, t] >= 0]] = True
             logits = logits.masked_fill(~allowed, -torch.inf)
-        logp = torch.log_softmax(logits, -1)
-        targets = torch.tensor(row[len(row) - scored[n] :])
-        entropy = -(logp.exp() * logp.masked_fill(logp == -torch.inf, 0.0)).sum(-1)
-        results.append((logp[range(scored[n]), targets], entropy))
+        logp = torch.log_softmax(logits, -1)[range(scored[n]), targets]
+        results.append((logp, whole[range(scored[n]), targets], -(whole.exp() * whole).sum(-1)))
     return results
 
 
@@ -44,19 +48,22 @@ def compare(weights, policy, model, parameters, plain_logits, texts, *, scored=N
     prompts, prompt_of, rows = texts
     scored = scored or list(map(len, rows))
     support = some_support(rows, scored) if restricted else None
-    scores = policy.logprobs(prompts, prompt_of, rows, scored, temperature=temperature, support=support, entropy=True)
+    scores = policy.logprobs(prompts, prompt_of, rows, scored, temperature=temperature, support=support, plain=True)
     generator = torch.Generator().manual_seed(1)
     coefficient = torch.randn(scores.logp.shape, generator=generator)
     assert scores.mask.sum(1).tolist() == scored
-    shared = torch.autograd.grad((coefficient * scores.logp).sum(), parameters)
+    both = coefficient * scores.logp + 0.7 * coefficient.flip(1) * scores.plain_logp
+    shared = torch.autograd.grad(both.sum(), parameters)
 
     expected = plain(model, plain_logits, prompts, prompt_of, rows, scored, temperature, support)
     loss = 0.0
-    for n, (logp, entropy) in enumerate(expected):
+    for n, (logp, whole, entropy) in enumerate(expected):
         torch.testing.assert_close(scores.logp[n, : scored[n]].double(), logp.double(), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(scores.plain_logp[n, : scored[n]].double(), whole.double(), atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(scores.entropy[n, : scored[n]].double(), entropy.double(), atol=1e-4, rtol=1e-4)
         assert (scores.logp[n, scored[n] :] == 0).all()
         loss = loss + (coefficient[n, : scored[n]] * logp).sum()
+        loss = loss + 0.7 * (coefficient.flip(1)[n, : scored[n]] * whole).sum()
     for ours, theirs in zip(shared, torch.autograd.grad(loss, parameters), strict=True):
         assert (ours - theirs).norm() <= 1e-4 * theirs.norm() + 1e-6
 

@@ -8,6 +8,7 @@ from transformers import (
     AutoModelForCausalLM,
     BloomConfig,
     Gemma2Config,
+    GenerationConfig,
     GPT2Config,
     GraniteConfig,
     LlamaConfig,
@@ -45,6 +46,17 @@ SHARED = {
 }
 
 
+SETTINGS = [
+    {"repetition_penalty": 5.0},
+    {"suppress_tokens": list(range(1, 40))},
+    {"min_new_tokens": 4},
+    {"temperature": 0.1, "top_k": 2, "do_sample": True},
+    {"num_beams": 3},
+    {"max_length": 3},
+    {"forced_eos_token_id": 7, "no_repeat_ngram_size": 1},
+]
+
+
 def model_of(config):
     torch.manual_seed(0)
     return AutoModelForCausalLM.from_config(config).eval()
@@ -76,3 +88,21 @@ def test_shares_where_it_can(name):
     assert why_plain(model_of(config), longest) is None
     assert choose_engine(model_of(config), longest) is SharedPrompts
     assert choose_engine(model_of(config), longest, "plain") is PlainTexts
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: "+".join(settings))
+def test_a_checkpoints_settings_for_generation_reach_no_sample(settings):
+    """They bent what the plain form drew and its log-probs, by up to 7 nats."""
+    model = model_of(LlamaConfig(**SHAPE))
+    prompts, seeds = [(5, 9, 3), (8,)], [1, 2]
+
+    def drawn(engine):
+        policy = Policy(FullWeights(model, ["a"]), "a", 0, engine)
+        return policy.generate(prompts, seeds, group_size=4, max_tokens=6, sampling=Sampling())
+
+    expected = drawn(SharedPrompts)
+    model.generation_config = GenerationConfig(**settings)
+    found = drawn(PlainTexts)
+    assert found.completions == expected.completions
+    assert torch.equal(found.row_of, expected.row_of)
+    torch.testing.assert_close(found.logp, expected.logp, atol=1e-4, rtol=1e-4)

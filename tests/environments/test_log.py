@@ -1,11 +1,13 @@
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
+from swirl_lightning.environments.collection import write_collection
 from swirl_lightning.environments.log import LogDataModule
 from swirl_lightning.environments.rows import write_split
-from swirl_lightning.environments.splits import SPLITS, assign_splits
+from swirl_lightning.environments.splits import SPLITS
 from swirl_lightning.types import InputError
 
 
@@ -50,17 +52,54 @@ def test_no_action_of_the_state_only_half_can_be_reached(log):
     assert all(t.action is None for t in data.state_only + data.load("state_only"))
 
 
-@pytest.mark.filterwarnings("ignore:.*the state-only half")
-def test_a_single_file_needs_actions_in_the_other_splits(tmp_path, episode):
-    path = write(tmp_path / "log.jsonl", [t for i in range(10) for t in episode(f"e{i}", 2, actions=i > 0)])
-    LogDataModule(path, seed=seed_that_puts("e0", "state_only")).setup()
-    with pytest.raises(InputError, match=r"log\.jsonl:1: action: found none"):
-        LogDataModule(path, seed=seed_that_puts("e0", "test")).setup()
+def some_labels(episode, every, episodes=30, length=20):
+    """Of 600 rows, one in ``every`` has an action."""
+    rows = [t for i in range(episodes) for t in episode(f"e{i}", length)]
+    return [t if every and n % every == 3 else replace(t, action=None) for n, t in enumerate(rows)]
 
 
-def seed_that_puts(episode, split):
-    keys = [f"e{i}" for i in range(10)]
-    return next(i for i in range(999) if assign_splits(keys, (0.4, 0.4, 0.1, 0.1), i, "episode")[episode] == split)
+@pytest.mark.parametrize("form", ["one file", "two files"])
+def test_few_labels_in_any_episode(tmp_path, episode, caplog, form):
+    """60 of 600 rows have an action: all of them are used, held out by whole episodes, and the others train."""
+    rows = some_labels(episode, 10)
+    if form == "one file":
+        path = write(tmp_path / "log.jsonl", rows)
+    else:
+        path = tmp_path
+        write(path / "labelled.jsonl", [t for t in rows if t.action])
+        write(path / "state_only.jsonl", [t for t in rows if not t.action])
+    data = LogDataModule(path)
+    with caplog.at_level("INFO", "swirl_lightning"):
+        data.setup()
+    held_out = {t.episode for t in data.validation + data.test}
+    labels = data.labelled + data.validation + data.test
+    assert len(labels) == 60
+    assert {(t.episode, t.step) for t in labels} == {(t.episode, t.step) for t in rows if t.action}
+    assert not {t.episode for t in data.validation} & {t.episode for t in data.test}
+    assert not held_out & {t.episode for t in data.labelled + data.state_only}
+    assert len(data.labelled) == 40
+    assert len(data.validation) == len(data.test) == 10
+    assert len(data.state_only) == 540 - 9 * 20 // 10 * len(held_out)
+    assert all(t.action is None for t in data.state_only)
+    assert {t.episode for t in data.labelled} <= {t.episode for t in data.state_only}  # one episode in both halves
+    assert "60 of 600 rows have an action" in caplog.text
+    assert f"{540 - len(data.state_only)} without an action are in held-out episodes" in caplog.text
+    other = LogDataModule(path, seed=1)
+    other.setup()
+    assert {t.episode for t in other.test} != {t.episode for t in data.test}
+
+
+@pytest.mark.parametrize(("every", "found"), [(600, "1 rows with an action in 1 episodes"), (0, "0 rows")])
+def test_too_few_labels_are_told_how_many_are_needed(tmp_path, episode, every, found):
+    path = write(tmp_path / "log.jsonl", some_labels(episode, every))
+    with pytest.raises(InputError, match=rf"log\.jsonl: found {found}.*expected at least 20 in 3.*field action"):
+        LogDataModule(path).setup()
+
+
+def test_labels_in_two_episodes_are_too_few(tmp_path, episode):
+    rows = [t for i in range(2) for t in episode(f"e{i}", 20)] + episode("e2", 20, actions=False)
+    with pytest.raises(InputError, match="found 40 rows with an action in 2 episodes"):
+        LogDataModule(write(tmp_path / "log.jsonl", rows)).setup()
 
 
 def test_a_folder_is_read_as_it_is(folder, episode):
@@ -69,6 +108,15 @@ def test_a_folder_is_read_as_it_is(folder, episode):
     for split in SPLITS:
         assert getattr(data, split) == episode(split, actions=split != "state_only")
         assert data.splits[split] == split
+
+
+def test_a_collection_is_compared_with_its_record(tmp_path, episode):
+    """Whoever reads it: a file that was changed since is refused."""
+    write_collection(tmp_path, {split: episode(split) for split in SPLITS}, {})
+    assert LogDataModule(tmp_path).load("test") == episode("test")
+    write_split(tmp_path, "test", episode("test", 4), True)
+    with pytest.raises(InputError, match=r"test\.jsonl\.gz: found the sha256 .*collect again or restore the file"):
+        LogDataModule(tmp_path).load("test")
 
 
 def test_files_are_read_once(folder):

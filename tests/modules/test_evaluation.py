@@ -1,5 +1,8 @@
 """Held-out metrics of both roles: greedy answers, log-probs of the truth, nothing left over for the next stage."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -57,6 +60,23 @@ def test_a_perfect_answer(phase_swirl):
     values = model.evaluations["test"].compute()
     for name in ("fwm/exact_match", "fwm/token_f1", "fwm/delta_f1", "idm/exact_match", "idm/token_f1"):
         assert values[name] == 1
+    assert values["fwm/changed_exact_match"] == 1
+    assert values["fwm/copied"] == values["fwm/copy_exact_match"] == 0  # something changes in each of them
+
+
+def test_a_model_that_copies_is_seen(phase_swirl):
+    """Exact match is then the share of transitions in which nothing changes, and nothing is left of it elsewhere."""
+    model, data = phase_swirl()
+    still = [replace(t, next_state=t.state) for t in data.test[:2]]
+    examine = model.fwm.examine
+    model.fwm.examine = lambda prompts, targets: ([()] * len(prompts), examine(prompts, targets)[1])  # no edit
+    model.evaluations["test"].update(model, [*still, data.test[2]])
+    values = model.evaluations["test"].compute()
+    assert values["fwm/exact_match"] == values["fwm/copy_exact_match"] == pytest.approx(2 / 3)
+    assert values["fwm/changed_exact_match"] == 0
+    assert values["fwm/copied"] == 1
+    model.evaluations["test"].update(model, still)
+    assert math.isnan(model.evaluations["test"].compute()["fwm/copied"])  # nothing changes anywhere
 
 
 def test_every_prompt_passes_once(phase_swirl):

@@ -117,6 +117,35 @@ def test_against_the_definition(phase_swirl, whole_text_logps):
         assert (ours - theirs).norm() <= 1e-4 * theirs.norm() + 1e-6
 
 
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.7, "top_p": 0.96}], ids=["plain", "bent"])
+def test_the_kl_is_that_of_the_plain_distributions(options, phase_swirl, whole_text_logps):
+    """Value and gradient, per token and of whole completions, whatever the policy samples with.
+
+    Under top-p both models give a token that stands alone log-probability 0, and a KL between such distributions says
+    that nothing has changed.
+    """
+    model, data = phase_swirl(fwm={"beta": 0.3, "group_size": 6} | options, scale=12.0)
+    role, layout = model.fwm, model.codec.prompts()
+    prompts = [layout.forward(code.x, (50, 51)) for code in map(model.codec.encode, data.state_only[:3])]
+    rollouts = role.rollout(prompts, [1, 2, 3])
+    experience = role.experience(rollouts, torch.zeros(len(rollouts.completions)), prompts)  # no advantage: KL alone
+    update, gradients = accumulated(role, role.reinforce, experience)
+    kl, whole_kl, samples = 0.0, 0.0, int(rollouts.counts.sum())
+    for n, count in enumerate(rollouts.counts.tolist()):
+        ids, prompt = rollouts.ids[n, rollouts.mask[n]].tolist(), prompts[rollouts.prompt_of[n]]
+        logp = whole_text_logps(role.policy, prompt, ids)
+        with torch.no_grad():
+            ref = whole_text_logps(role.reference, prompt, ids)
+        kl = kl + count / samples * ((ref - logp).exp() - (ref - logp) - 1).mean()
+        whole_kl += count / samples * float((logp.detach() - ref).sum())
+    assert kl > 0.1
+    assert update.kl == pytest.approx(float(kl), rel=1e-4)
+    assert update.sequence_kl == pytest.approx(whole_kl, rel=1e-4)
+    assert update.loss == pytest.approx(0.3 * float(kl), rel=1e-4)
+    for ours, theirs in zip(gradients, torch.autograd.grad(0.3 * kl, role.policy.parameters()), strict=True):
+        assert (ours - theirs).norm() <= 1e-3 * theirs.norm() + 1e-6
+
+
 def test_first_step_has_ratio_one_and_no_kl(phase_swirl):
     """With the policy as its own reference: KL is 0 exactly, and nothing is clipped."""
     for options in ({}, {"top_p": 0.7, "temperature": 0.8}, {"inner_steps": 2}):
@@ -127,7 +156,8 @@ def test_first_step_has_ratio_one_and_no_kl(phase_swirl):
         rollouts = model.fwm.rollout(prompts, [1, 2, 3])
         rewards = torch.linspace(-3, 0, len(rollouts.completions))
         experience = model.fwm.experience(rollouts, rewards, prompts)
-        torch.testing.assert_close(experience.ref_logp, rollouts.logp, atol=1e-4, rtol=1e-4)
+        if not options or "inner_steps" in options:  # the distribution that is sampled from is the plain one
+            torch.testing.assert_close(experience.ref_logp, rollouts.logp, atol=1e-4, rtol=1e-4)
         update = model.fwm.reinforce(experience)
         assert update.kl == 0
         assert update.clip_fraction == 0
@@ -155,9 +185,9 @@ def test_every_sample_counts(phase_swirl):
 
 
 def test_entropy(phase_swirl):
-    """Mean over the tokens of all samples, of the distribution that is sampled from."""
+    """Mean over the tokens of all samples, at temperature 1 with every token allowed, whatever is sampled from."""
     model, _ = phase_swirl(fwm={"temperature": 0.7})
-    (rollouts, rewards), _ = distinct_and_expanded(model)
+    (rollouts, rewards), _ = distinct_and_expanded(model, support=True)
     experience = model.fwm.experience(rollouts, rewards, PROMPTS)
     entropy = model.fwm.reinforce(experience).entropy
     total, tokens, eos = 0.0, 0, model.codec.eos
@@ -165,7 +195,7 @@ def test_entropy(phase_swirl):
         ids = COMPLETIONS[row] + (() if row == UNFINISHED else (eos,))
         prompt = PROMPTS[PROMPT_OF[row]]
         logits = model.weights.activate("fwm")(input_ids=torch.tensor([prompt + ids])).logits[0, len(prompt) - 1 : -1]
-        logp = torch.log_softmax(logits / 0.7, -1)
+        logp = torch.log_softmax(logits, -1)
         total -= (logp.exp() * logp).sum().item()
         tokens += len(ids)
     assert entropy == pytest.approx(total / tokens, rel=1e-4)

@@ -9,7 +9,7 @@ from swirl_lightning.engine import GREEDY
 from swirl_lightning.modules.learning import Lesson
 from swirl_lightning.modules.phases import PHASES
 from swirl_lightning.modules.phases.base import latent_actions
-from swirl_lightning.rewards import Rewards
+from swirl_lightning.rewards import LikelihoodReward, NextStateReward, Rewards, WeightedSum
 from swirl_lightning.types import Batch
 
 
@@ -177,6 +177,27 @@ def test_groups_without_variance_are_counted(phase_swirl):
     assert metrics["loss"] == 0
 
 
+def test_groups_below_the_smallest_spread_count_as_without_variance(phase_swirl):
+    """Two of three groups differ by no more than 0.01: their advantages are small, and they are counted."""
+    model, data = phase_swirl(fwm={"group_size": 6, "beta": 0.0, "min_spread": 0.1})
+    model.updates.step = lambda role, loss: 0.0
+    spread = torch.tensor([0.005, 2.0, 0.002])
+
+    def reward(rollouts, task, scorer):
+        place = torch.arange(len(rollouts.completions)) % 2
+        return Rewards(place * spread[rollouts.prompt_of])
+
+    model.reward = reward
+    seen = []
+    reinforce = model.fwm.reinforce
+    model.fwm.reinforce = lambda experience: seen.append(experience) or reinforce(experience)
+    figures = PHASES["vim"].step(model, Batch(data.state_only[:3], []))
+    assert figures["zero_variance_groups"] == pytest.approx(2 / 3)
+    advantages, prompt_of = seen[0].advantages, seen[0].rollouts.prompt_of
+    assert advantages[prompt_of != 1].abs().max() < 0.1
+    assert advantages[prompt_of == 1].abs().max() > 0.5
+
+
 def test_the_elbo_bound_is_of_whole_completions(phase_swirl):
     """E log P(y | x, z) minus the mean of log Q - log reference, summed over tokens; without a KL, no bound."""
     model, data = phase_swirl("elbo", idm={"group_size": 6, "beta": 0.1, "max_new_tokens": 5})
@@ -202,3 +223,23 @@ def test_the_elbo_bound_is_of_whole_completions(phase_swirl):
 
     model.idm.grpo = replace(model.idm.grpo, beta=0.0)
     assert "bound" not in PHASES["elbo"].step(model, batch)
+
+
+def test_the_vim_phase_may_ask_for_the_observed_next_state(phase_swirl):
+    """And beside the log-prob; the ELBO phase keeps the reward of the method."""
+    model, data = phase_swirl(reward=LikelihoodReward(), vim_reward=NextStateReward("rouge_l"))
+    model.codec.next_state = lambda state, ids: f"{state}\n{len(ids)}"
+    model.updates.step = lambda role, loss: 0.0
+    batch = Batch(data.state_only[:3], [])
+    assert all(t.action is None for t in batch.pairs)
+    figures = PHASES["vim"].step(model, batch)
+    assert 0 <= figures["reward"] <= 1
+    assert "reward_sequence_logp" not in figures
+    assert "bound" not in figures
+    model.weights.set_trainable("idm")
+    assert PHASES["elbo"].step(model, batch)["reward"] < 0
+    model.weights.set_trainable("fwm")
+    model.vim_reward = WeightedSum([LikelihoodReward(), NextStateReward("rouge_l")], [1.0, 2.0])
+    figures = PHASES["vim"].step(model, batch)
+    parts = figures["reward_LikelihoodReward"] + 2 * figures["reward_NextStateReward"]
+    assert figures["reward"] == pytest.approx(parts, abs=1e-4)

@@ -110,7 +110,7 @@ def test_peak_of_a_pass(case, kind):
     def update():
         policy.accumulate(
             prompts, prompt_of, rows, scored, lambda _, scores: (scores.logp.sum(), 0),
-            entropy=True,
+            plain=True,
         )  # fmt: skip
 
     def score():

@@ -32,7 +32,9 @@ def case(ready_swirl):
         finished=torch.tensor([True, True, True, False]),
         logp=torch.zeros(4, 4),
     )
-    task = ScoringTask(PROMPTS, ROWS, SCORED, transitions=(), texts=tuple(f"text {n}" for n in range(len(ROWS))))
+    task = ScoringTask(
+        PROMPTS, ROWS, SCORED, transitions=(), texts=tuple(f"text {n}" for n in range(len(ROWS))), writes="y"
+    )
     expected = []
     for p, row, scored in zip(PROMPT_OF, ROWS, SCORED, strict=True):
         ids = torch.tensor([PROMPTS[p] + row])

@@ -29,6 +29,7 @@ class Run(WorldModel, Protocol):
         weights: the weight sets of both roles and of the reference.
         updates: optimiser steps, seeds and clocks.
         reward: how the frozen role judges the learner's completions.
+        vim_reward: another one for the VIM phase, or None.
         latent: whether the IDM's actions are drawn or its most probable ones.
         bootstrap: weight of the supervised loss on the IDM's actions in the VIM phase.
     """
@@ -36,6 +37,7 @@ class Run(WorldModel, Protocol):
     weights: Weights
     updates: Updates
     reward: Reward
+    vim_reward: Reward | None
     latent: Literal["sample", "greedy"]
     bootstrap: float
 

@@ -34,7 +34,7 @@ class ELBO(Phase):
             lessons = idm.lessons([run.codec.encode(t) for t in batch.labelled], idm.grpo.anchor)
         figures = reinforce(
             run, batch.pairs, codes, prompts, [code.y for code in codes],
-            learner=idm, scorer=fwm, ref_prompts=ref_prompts, lessons=lessons,
+            learner=idm, scorer=fwm, ref_prompts=ref_prompts, reward=run.reward, lessons=lessons,
         )  # fmt: skip
         if {"reward_sequence_logp", "sequence_kl"} <= figures.keys():
             logp_y, kl = (torch.tensor([figures[name]]) for name in ("reward_sequence_logp", "sequence_kl"))

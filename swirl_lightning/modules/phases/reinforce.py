@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from swirl_lightning.algorithms.objectives import kl_estimate, row_sum
 from swirl_lightning.engine.rollouts import Rollouts
 from swirl_lightning.modules.grpo_mixin import GRPOMixin
 from swirl_lightning.modules.learning import Lesson
 from swirl_lightning.modules.phases.base import Run
 from swirl_lightning.modules.scoring import scoring_task
+from swirl_lightning.rewards import Reward
 from swirl_lightning.types import Encoded, Ids, Transition
 
 
@@ -28,12 +28,13 @@ def reinforce(
     learner: GRPOMixin,
     scorer: GRPOMixin,
     ref_prompts: Sequence[Ids],
+    reward: Reward,
     lessons: Sequence[Lesson] = (),
 ) -> dict[str, float]:
     """Update the learner by GRPO on the frozen scorer's judgement of its completions. Returns the update's figures.
 
     Args:
-        run: of whose reward, seeds and optimisers use is made.
+        run: of whose seeds and optimisers use is made.
         transitions: P state-only transitions.
         codes: their ids. P
         prompts: what the learner completes. P
@@ -41,6 +42,7 @@ def reinforce(
         learner: the role that learns.
         scorer: the role that judges.
         ref_prompts: what the reference completes in the KL term. P
+        reward: what a completion is worth.
         lessons: supervised losses beside the GRPO loss.
 
     Raises:
@@ -51,22 +53,23 @@ def reinforce(
         rollouts = learner.rollout(prompts, updates.seeds(learner.writes, len(prompts)))
     with updates.clock("scoring"):
         task = scoring_task(rollouts, transitions, codes, targets, learner=learner, scorer=scorer, codec=run.codec)
-        rewards = run.reward(rollouts, task, run.frozen(scorer))
+        rewards = reward(rollouts, task, run.frozen(scorer))
         for name, x in (("log-prob of a sample", rollouts.logp), ("reward", rewards.total)):
             if not x.isfinite().all():
                 raise updates.diverged(learner, f"a {name} is not finite")
         experience = learner.experience(rollouts, rewards.total, ref_prompts)
-    for _ in range(learner.grpo.inner_steps):
+    sequence_kl = 0.0
+    for step in range(learner.grpo.inner_steps):
         with updates.clock("update"):
             updates.zero_grad(learner)
             update = learner.reinforce(experience)
-            loss = update.loss
+            loss, sequence_kl = update.loss, sequence_kl if step else update.sequence_kl  # as the policy sampled
             for lesson in lessons:
                 loss += lesson.weight * learner.study(lesson)
             grad_norm = updates.step(learner, loss)
     weight_N = rollouts.counts / rollouts.counts.sum()
     return {
-        **_of_rewards(rewards.total[rollouts.row_of]),
+        **_of_rewards(rewards.total[rollouts.row_of], learner.grpo.min_spread),
         **_of_completions(rollouts, weight_N),
         "loss": loss,
         "kl": update.kl,
@@ -74,16 +77,17 @@ def reinforce(
         "entropy": update.entropy,
         "grad_norm": grad_norm,
         **{f"reward_{name}": float((part * weight_N).sum()) for name, part in rewards.parts.items()},
-        **_sequence_kl(rollouts, experience.ref_logp, weight_N),
+        **({} if experience.ref_logp is None else {"sequence_kl": sequence_kl}),
     }
 
 
-def _of_rewards(rewards_PG: Tensor) -> dict[str, float]:
+def _of_rewards(rewards_PG: Tensor, min_spread: float) -> dict[str, float]:
+    """What lies below ``min_spread`` is counted with what has no variance: neither tells good from bad."""
     std_P = rewards_PG.std(dim=1)
     return {
         "reward": float(rewards_PG.mean()),
         "reward_std": float(std_P.mean()),
-        "zero_variance_groups": float((std_P == 0).float().mean()),
+        "zero_variance_groups": float((std_P <= min_spread).float().mean()),
     }
 
 
@@ -93,11 +97,3 @@ def _of_completions(rollouts: Rollouts, weight_N: Tensor) -> dict[str, float]:
         "completion_length": float((rollouts.mask.sum(1) * weight_N).sum()),
         "truncated_share": float((~rollouts.finished * weight_N).sum()),
     }
-
-
-def _sequence_kl(rollouts: Rollouts, ref_logp: Tensor | None, weight_N: Tensor) -> dict[str, float]:
-    """KL of whole completions to the reference, in nats, as the policy stood when it sampled them."""
-    if ref_logp is None:
-        return {}
-    kl_N = row_sum(kl_estimate(rollouts.logp, ref_logp, "k1"), rollouts.mask)
-    return {"sequence_kl": float((kl_N * weight_N).sum())}

@@ -36,8 +36,9 @@ class VIM(Phase):
         if fwm.grpo.anchor:
             lessons += fwm.lessons([run.codec.encode(t) for t in batch.labelled], fwm.grpo.anchor)
         figures = reinforce(
-            run, batch.pairs, codes, prompts, zs, learner=fwm, scorer=idm, ref_prompts=prompts, lessons=lessons
-        )
+            run, batch.pairs, codes, prompts, zs,
+            learner=fwm, scorer=idm, ref_prompts=prompts, reward=run.vim_reward or run.reward, lessons=lessons,
+        )  # fmt: skip
         # -log Q(z | x, y) estimates H(Z | X, Y) <= H(Z | X): looser than the theorem's bound, but one that can be had
         if "reward_sequence_logp" in figures:
             logq = torch.tensor(figures["reward_sequence_logp"])
