@@ -82,7 +82,7 @@ class TextCodec:
 
     def action(self, ids: Ids) -> str:
         """The action that an IDM completion says."""
-        return self._text(ids).removeprefix(" ")
+        return "\n".join(line.removeprefix(" ") for line in self._text(ids).split("\n"))
 
     def next_state(self, state: str, ids: Ids) -> str | None:
         """The next state that an FWM completion says; None if the completion is no valid edit or text of a state."""
@@ -93,7 +93,7 @@ class TextCodec:
         xs = self._ids([indent(t.state) for t in transitions], transitions)
         ys = self._ids([self._target(t) for t in transitions], transitions)
         # an empty action stands in for one that is not there
-        zs = self._ids(["" if t.action is None else " " + t.action for t in transitions], transitions)
+        zs = self._ids(["" if t.action is None else indent(t.action) for t in transitions], transitions)
         codes = []
         for t, x, y, z in zip(transitions, xs, ys, zs, strict=True):
             prompts = self.prompts(t.environment)

@@ -251,8 +251,8 @@ class PretrainedLM(BaseModel):
                 options["quantization_config"] = transformers.GgufConfig(dequantize=True)
         try:
             if auto_class is AutoModelForCausalLM and not gguf:
-                AutoConfig.from_pretrained(self.name)  # a wrong name is cheaper to find here
-            return auto_class.from_pretrained(self.name, **options)
+                AutoConfig.from_pretrained(self.name, trust_remote_code=False)  # a wrong name is cheaper to find here
+            return auto_class.from_pretrained(self.name, trust_remote_code=False, **options)
         except (OSError, ImportError, ValueError) as error:  # ValueError: a folder without a tokenizer or a config
             raise InputError(
                 f"model.base.name: cannot load {self.name!r} ({type(error).__name__}: {str(error).splitlines()[0]}); "

@@ -53,9 +53,13 @@ def load_encoder(name: str) -> Encoder:
         InputError: it cannot be loaded, or its tokenizer cannot pad.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
         with torch.random.fork_rng(devices=[]):  # layers that the folder lacks are drawn at random, and not used
-            model = AutoModel.from_pretrained(name, dtype=torch.float32).eval().requires_grad_(False)
+            model = (
+                AutoModel.from_pretrained(name, trust_remote_code=False, dtype=torch.float32)
+                .eval()
+                .requires_grad_(False)
+            )
     except (OSError, ValueError) as error:
         raise InputError(
             f"encoder: {name!r} cannot be loaded ({str(error).splitlines()[0]}); expected a folder with an encoder and "

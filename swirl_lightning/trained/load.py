@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,16 @@ from jsonargparse import ArgumentError, ArgumentParser
 from swirl_lightning import __version__
 from swirl_lightning.codecs import Layout
 from swirl_lightning.engine import MicroBatchSizes
-from swirl_lightning.modules import SWIRL
+from swirl_lightning.models import BaseModel
+from swirl_lightning.modules import SWIRL, ForwardWorldModel, InverseDynamicsModel
 from swirl_lightning.modules.checkpoint import read_checkpoint
+from swirl_lightning.trained.aliases import check_aliases
 from swirl_lightning.types import InputError
+
+CLASSES: dict[str, type] = {"base": BaseModel, "fwm": ForwardWorldModel, "idm": InverseDynamicsModel}
+"""What of a run's model is a class, and which it must extend."""
+GROUPS = ("grpo", "layout", "optimizer", "sampling")
+"""Groups of options, whose place the name of a file could take."""
 
 
 def load_run(run: Path, checkpoint: Path | None = None, device: str = "auto", **overrides: Any) -> SWIRL:
@@ -87,7 +95,11 @@ def read_config(run: Path) -> dict[str, Any]:
             f"{run}: {'no config.yaml in it' if run.is_dir() else 'no such folder'}, expected the folder of a run"
             + (f", such as {run / runs[-1]}" if runs else ", such as runs/quickstart/version_0")
         )
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    check_aliases(path)
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: {' '.join(str(error).split())}; expected the file as swirl fit wrote it") from error
     if not (isinstance(config, dict) and isinstance(config.get("model"), dict)):
         raise InputError(f"{path}: found no section 'model', expected the file as swirl fit wrote it")
     return config
@@ -95,12 +107,11 @@ def read_config(run: Path) -> dict[str, Any]:
 
 def _build(run: Path, overrides: dict[str, Any]) -> SWIRL:
     """The module of a run's configuration; nothing is loaded yet."""
-    settings = read_config(run)["model"] | {
-        "reward": None,
-        "vim_reward": None,
-    }  # which may be a class that is not at hand, nor asked
+    # the rewards may be classes that are not at hand, and are not asked
+    settings = read_config(run)["model"] | {"reward": None, "vim_reward": None}
+    _check_classes(settings, run / "config.yaml")
     parser = ArgumentParser(exit_on_error=False, allow_abbrev=False)
-    parser.add_class_arguments(SWIRL, "model", sub_configs=True)
+    parser.add_class_arguments(SWIRL, "model")
     changed = [f"--model.{key}={v if isinstance(v, str) else json.dumps(v)}" for key, v in overrides.items()]
     try:
         parsed = parser.parse_args([f"--model={json.dumps(settings)}", *changed])
@@ -112,6 +123,36 @@ def _build(run: Path, overrides: dict[str, Any]) -> SWIRL:
         ) from error
     model: SWIRL = parser.instantiate(parsed).model
     return model
+
+
+def _check_classes(settings: dict[str, Any], path: Path) -> None:
+    """Refuse classes that are not the project's, nor imported by the program that asks, before anything imports them.
+
+    A run may be a stranger's, and to import a module is to run it.
+    """
+    for key, expected in CLASSES.items():
+        named = settings.get(key)
+        found = named.get("class_path") if isinstance(named, dict) else named
+        module, _, name = str(found).rpartition(".")
+        known = getattr(sys.modules.get(module), name, None)
+        if not (isinstance(known, type) and issubclass(known, expected)):
+            own = ", ".join(sorted(f"{c.__module__}.{c.__name__}" for c in expected.__subclasses__() or [expected]))
+            raise InputError(
+                f"{path}: model.{key}: found the class {found!r}, which is not imported for a run that may be a "
+                f"stranger's; expected one of the project's, such as {own}; one of your own is taken once your program "
+                "has imported its module"
+            )
+    inner: list[tuple[str, Any]] = [
+        (key, value.get("init_args") if key in CLASSES else value)
+        for key, value in settings.items()
+        if key not in CLASSES or isinstance(value, dict)
+    ]
+    while inner:
+        key, value = inner.pop()
+        if (isinstance(value, dict) and "class_path" in value) or (isinstance(value, str) and key in GROUPS):
+            raise InputError(f"{path}: model: found a class or a file in {key!r}: {value!r}, expected options alone")
+        if isinstance(value, dict | list):
+            inner += value.items() if isinstance(value, dict) else ((key, each) for each in value)
 
 
 def _device(name: str) -> torch.device:

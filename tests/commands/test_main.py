@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from swirl_lightning import __version__, commands
 from swirl_lightning.commands import COMMANDS, main
 from swirl_lightning.commands.collect import WORLDS
-from swirl_lightning.commands.parser import check_aliases
+from swirl_lightning.trained.aliases import check_aliases
 from swirl_lightning.types import InputError, Stopped
 
 CONFIG = Path(__file__).parents[2] / "configs/debug.yaml"
