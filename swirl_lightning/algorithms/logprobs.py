@@ -90,7 +90,7 @@ def _logits(
 
 def _locate(ids: Tensor, cols: slice) -> tuple[Tensor, Tensor]:
     """Column of each id, and whether it is in the tile; the column is of no meaning where it is not."""
-    return (ids - cols.start).clamp_(0, cols.stop - cols.start - 1), (ids >= cols.start) & (ids < cols.stop)
+    return (ids.long() - cols.start).clamp_(0, cols.stop - cols.start - 1), (ids >= cols.start) & (ids < cols.stop)
 
 
 class _TiledLogprobs(torch.autograd.Function):

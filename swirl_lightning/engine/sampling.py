@@ -106,7 +106,7 @@ def choose(logp_SV: Tensor, uniform_S: Tensor, sampling: Sampling) -> Tensor:
 def support(logp_SV: Tensor) -> Tensor:
     """Ids that could be drawn, the most probable first, padded with -1. [S, K]"""
     top = logp_SV.topk(int(logp_SV.isfinite().sum(-1).max()), dim=-1)
-    return top.indices.masked_fill(top.values == -torch.inf, -1)
+    return top.indices.int().masked_fill(top.values == -torch.inf, -1)  # four bytes: a batch's can fill the memory
 
 
 def uniforms(seeds: Sequence[int], group_size: int, max_tokens: int) -> Tensor:

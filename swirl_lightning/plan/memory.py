@@ -221,7 +221,7 @@ class Memory:
 
     def _kept(self, work: Pass) -> float:
         """Supports of the whole batch, from generation on."""
-        return 8.0 * work.rows * work.row * self._support(work)
+        return 4.0 * work.rows * work.row * self._support(work)
 
     def _support(self, work: Pass) -> int:
         return min(work.support, self._dense.vocab) if work.truncated else 0
@@ -231,6 +231,6 @@ class Memory:
         tile = (
             min(tokens, TOKENS) * min(self._dense.vocab, COLUMNS) * (8 if self.bytes == 4 else 10)
         )  # and the one before
-        support = 16 * tokens * self._support(work)  # of the piece, and of its distinct predictions
+        support = 8 * tokens * self._support(work)  # of the piece, and of its distinct predictions
         support += 28 * min(tokens * self._support(work), TOKENS * COLUMNS)  # a tile's columns
         return self._states(tokens, gradient) + tile + support

@@ -245,6 +245,7 @@ def test_length_limit(constant_model):
     assert not rollouts.finished.any()
     assert rollouts.support is not None
     assert rollouts.support.tolist() == [[[4]] * 4]
+    assert rollouts.support.dtype == torch.int32
 
 
 def test_rows_are_the_distinct_unfinished_prefixes(constant_model):
