@@ -73,9 +73,10 @@ class PlainTexts(Continuation):
             self.model.generate(
                 input_ids=ids_1L.expand(len(group), -1),
                 attention_mask=torch.ones_like(ids_1L).expand(len(group), -1),
-                generation_config=GenerationConfig(max_new_tokens=uniform_ST.shape[1], pad_token_id=max(eos, 0)),
+                generation_config=GenerationConfig(
+                    max_new_tokens=uniform_ST.shape[1], pad_token_id=max(eos, 0), eos_token_id=eos if eos >= 0 else None
+                ),
                 logits_processor=LogitsProcessorList([draws]),
-                eos_token_id=eos if eos >= 0 else None,
             )
             steps = len(draws.tokens)
             tokens_ST[group, :steps] = torch.stack(draws.tokens, dim=1)

@@ -25,8 +25,30 @@ Reward = Callable[[str, str, str], float]
 Ending = Callable[[str, str, str], bool]
 
 
+SAMPLED = 24
+"""Characters of a sample of text at most: longer nonsense would be too long to be asked about."""
+
+
 class AnyText(gymnasium.spaces.Text):
-    """Text of any characters, not of a list of them; samples are printable ASCII."""
+    """Text of any characters, not of a list of them.
+
+    Args:
+        max_length: longest text, in characters.
+        min_length: shortest.
+        known: texts that samples are taken from; none: samples are short and of printable ASCII.
+    """
+
+    def __init__(self, max_length: int, *, min_length: int, known: Sequence[str] = ()) -> None:
+        super().__init__(max_length, min_length=min_length)
+        self.known = tuple(known)
+
+    def sample(self, mask: Any = None, probability: Any = None) -> str:  # noqa: D102
+        if mask is None and probability is None:
+            if self.known:
+                return self.known[int(self.np_random.integers(len(self.known)))]
+            length = self.np_random.integers(self.min_length, min(self.max_length, SAMPLED) + 1)
+            mask = (int(length), None)
+        return super().sample(mask, probability)
 
     def contains(self, x: Any) -> bool:  # noqa: D102
         return isinstance(x, str) and self.min_length <= len(x) <= self.max_length
@@ -35,10 +57,10 @@ class AnyText(gymnasium.spaces.Text):
 class WorldModelEnv(gymnasium.Env[str, str]):
     """A Forward World Model that is acted in: observations are states, actions are texts.
 
-    ``reset`` draws a first state, or takes ``options={"state": ...}``. ``step`` lets the FWM write the next state. A
-    malformed prediction truncates the episode: the state stays, the reward is 0, and ``info["malformed"]`` says what
-    is wrong, else it is None; ``info["logp"]`` is the log-probability of what was written, in nats. Wrap it in
-    ``gymnasium.wrappers.TimeLimit`` for a longest episode.
+    ``reset`` draws a first state, or takes ``options={"state": ...}``. ``step`` lets the FWM write the next state.
+    Where its prediction is malformed, the state stays, the reward is 0, and ``info["malformed"]`` says what is wrong,
+    else it is None; a second such prediction in a row truncates the episode. ``info["logp"]`` is the log-probability
+    of what was written, in nats. Wrap it in ``gymnasium.wrappers.TimeLimit`` for a longest episode.
 
     Args:
         model: of ``load_run``.
@@ -48,6 +70,8 @@ class WorldModelEnv(gymnasium.Env[str, str]):
         environment: whose prompts are used; None takes the only one that the run had.
         temperature: next states are drawn with it, by the seed given to ``reset``; 0 takes the most probable one.
         max_length: longest state and action, in characters.
+        actions: what samples of the action space are taken from; an agent may act in other words. None: those of the
+            log, where ``starts`` is one with actions, else short nonsense, to which few models know an answer.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
@@ -62,6 +86,7 @@ class WorldModelEnv(gymnasium.Env[str, str]):
         environment: str | None = None,
         temperature: float = 0.0,
         max_length: int = 100_000,
+        actions: Sequence[str] | None = None,
     ) -> None:
         if isinstance(starts, str):
             raise InputError("starts: found one text, expected a list of first states, or the Path of a log")
@@ -74,8 +99,13 @@ class WorldModelEnv(gymnasium.Env[str, str]):
         self.environment = environment_of(model, environment)
         self.sampling = Sampling(temperature)
         self.observation_space = AnyText(max_length, min_length=0)
-        self.action_space = AnyText(max_length, min_length=1)
+        if actions is None:
+            actions = known_actions(starts) if isinstance(starts, Path) else ()
+        self.action_space = AnyText(max_length, min_length=1, known=actions)
+        if wrong := [action for action in self.action_space.known if action not in self.action_space]:
+            raise InputError(f"actions: found {wrong[0]!r}, expected texts of 1 to {max_length} characters")
         self._state: str | None = None
+        self._malformed = False
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Begin an episode. Returns its first state, and no information.
@@ -88,7 +118,7 @@ class WorldModelEnv(gymnasium.Env[str, str]):
         state = (options or {}).get("state")
         if state is None:
             state = self.starts[int(self.np_random.integers(len(self.starts)))]
-        self._state = state
+        self._state, self._malformed = state, False
         return state, {}
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
@@ -102,9 +132,10 @@ class WorldModelEnv(gymnasium.Env[str, str]):
         state, seed = self._state, int(self.np_random.integers(2**63))
         (found,) = predict_next(self.model, [state], [action], self.environment, sampling=self.sampling, seeds=[seed])
         info = {"logp": found.logp, "malformed": found.problem}
+        again, self._malformed = self._malformed, found.state is None
         if found.state is None:
-            self._state = None
-            return state, 0.0, False, True, info
+            self._state = None if again else state
+            return state, 0.0, False, again, info
         ends = self.terminated is not None and bool(self.terminated(state, action, found.state))
         self._state = None if ends else found.state
         return found.state, float(self.reward(state, action, found.state)), ends, False, info
@@ -117,3 +148,8 @@ def first_states(log: Path) -> list[str]:
         if t.episode not in first or t.step < first[t.episode][0]:
             first[t.episode] = (t.step, t.state)
     return [state for _, state in first.values()]
+
+
+def known_actions(log: Path) -> list[str]:
+    """The distinct actions of a log, in its order."""
+    return list(dict.fromkeys(t.action for _, t in scan_rows(log) if t.action))

@@ -150,7 +150,10 @@ def _check_classes(settings: dict[str, Any], path: Path) -> None:
     while inner:
         key, value = inner.pop()
         if (isinstance(value, dict) and "class_path" in value) or (isinstance(value, str) and key in GROUPS):
-            raise InputError(f"{path}: model: found a class or a file in {key!r}: {value!r}, expected options alone")
+            raise InputError(
+                f"{path}: model: found {value!r} for {key!r}, expected options, no class and no file; options that "
+                "have been renamed stand in CHANGELOG.md"
+            )
         if isinstance(value, dict | list):
             inner += value.items() if isinstance(value, dict) else ((key, each) for each in value)
 

@@ -1,5 +1,6 @@
 """An agent in the learned world."""
 
+import json
 import sys
 
 import gymnasium
@@ -27,8 +28,35 @@ def env(model):
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_gymnasium_finds_nothing_wrong(model, temperature):
-    env = WorldModelEnv(model, [START, DIM], reward=lamp_is_off, temperature=temperature, max_length=60)
+    env = WorldModelEnv(model, [START, DIM], reward=lamp_is_off, temperature=temperature)
     check_env(env, skip_render_check=True, skip_close_check=True)
+
+
+@pytest.mark.filterwarnings("ignore:.*render.*", "ignore:.*unwrapped version.*")
+@pytest.mark.parametrize("answers", ["good", "malformed"])
+def test_gymnasium_finds_nothing_wrong_with_the_documented_environment(answers, model, monkeypatch):
+    if answers == "malformed":
+        monkeypatch.setattr(model.fwm, "max_new_tokens", 1)
+    world = WorldModelEnv(
+        model, [START], lamp_is_off, lamp_is_off, temperature=1.0, actions=["push", "dim", "unlock"]
+    )  # fmt: skip
+    check_env(TimeLimit(world, max_episode_steps=5), skip_render_check=True, skip_close_check=True)
+
+
+def test_samples_are_known_actions_or_short(model, state_only, rows, tmp_path):
+    known = WorldModelEnv(model, [START], lamp_is_off, actions=["push", "dim"]).action_space
+    known.seed(0)
+    assert {known.sample() for _ in range(30)} == {"push", "dim"}
+    assert "anything else" in known
+    assert {len(known.sample(mask=(7, None))) for _ in range(3)} == {7}
+    short = WorldModelEnv(model, state_only, lamp_is_off).action_space
+    assert {1 <= len(short.sample()) <= 24 for _ in range(50)} == {True}
+    log = tmp_path / "labelled.jsonl"
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert WorldModelEnv(model, log, lamp_is_off).action_space.known == tuple(dict.fromkeys(r["action"] for r in rows))
+    for wrong in ("", "x" * 61, 3):
+        with pytest.raises(InputError, match="actions: found"):
+            WorldModelEnv(model, [START], lamp_is_off, actions=["push", wrong], max_length=60)
 
 
 def test_an_episode(env):
@@ -52,14 +80,24 @@ def test_reward_and_ending_see_state_action_and_next_state(model):
     assert seen == [(START, "dim", DIM)]
 
 
-def test_a_malformed_prediction_truncates(model, monkeypatch):
+def test_two_malformed_predictions_in_a_row_truncate(model, monkeypatch):
     env = WorldModelEnv(model, [START], reward=lambda *step: 1.0)
+
+    def malformed():
+        with monkeypatch.context() as patch:
+            patch.setattr(model.fwm, "max_new_tokens", 2)
+            state, reward, terminated, truncated, info = env.step("dim")
+        assert (state, reward, terminated) == (START, 0.0, False)
+        assert info["malformed"].startswith("found no end within 2 tokens")
+        return truncated
+
     env.reset(seed=0)
-    with monkeypatch.context() as patch:
-        patch.setattr(model.fwm, "max_new_tokens", 2)
-        state, reward, terminated, truncated, info = env.step("dim")
-    assert (state, reward, terminated, truncated) == (START, 0.0, False, True)
-    assert info["malformed"].startswith("found no end within 2 tokens")
+    assert not malformed()
+    env.reset(seed=0)
+    assert not malformed()
+    assert env.step("dim")[0] == DIM
+    env.reset(seed=0)
+    assert [malformed(), malformed()] == [False, True]
     with pytest.raises(gymnasium.error.ResetNeeded):
         env.step("dim")
     env.reset()
