@@ -232,20 +232,14 @@ class PretrainedLM(BaseModel):
         )
 
     def _load(self, auto_class: Any, **options: Any) -> Any:
-        folder = Path(self.name)
-        gguf = sorted(folder.glob("*.gguf")) if folder.is_dir() and not (folder / "config.json").exists() else []
-        if len(gguf) > 1:
-            raise InputError(
-                f"model.base.name: {self.name} holds {len(gguf)} GGUF files ({', '.join(f.name for f in gguf)}); "
-                "expected one: move the wanted one to a folder of its own"
-            )
+        gguf = gguf_file(self.name)
         if gguf and self.quantize != "none":
             raise InputError(
-                f"model.base.quantize: {self.quantize} with the GGUF file {gguf[0].name}, whose weights are loaded as "
+                f"model.base.quantize: {self.quantize} with the GGUF file {gguf}, whose weights are loaded as "
                 "model.base.dtype; expected none, or a model in the Hugging Face layout"
             )
         if gguf:
-            options["gguf_file"] = gguf[0].name
+            options["gguf_file"] = gguf
             if auto_class is AutoModelForCausalLM and hasattr(transformers, "GgufConfig"):
                 # newer releases may leave the weights packed, which cannot be trained on
                 options["quantization_config"] = transformers.GgufConfig(dequantize=True)
@@ -259,3 +253,19 @@ class PretrainedLM(BaseModel):
                 "expected a model name on the hub, a folder with config.json, or a folder with one .gguf file "
                 "(which needs pip install 'swirl-lightning[gguf]')"
             ) from error
+
+
+def gguf_file(name: str) -> str | None:
+    """The name of the one GGUF file in a folder; None where there is none, or no folder, or one in another layout.
+
+    Raises:
+        InputError: there are several.
+    """
+    folder = Path(name)
+    found = sorted(folder.glob("*.gguf")) if folder.is_dir() and not (folder / "config.json").exists() else []
+    if len(found) > 1:
+        raise InputError(
+            f"model.base.name: {name} holds {len(found)} GGUF files ({', '.join(f.name for f in found)}); "
+            "expected one: move the wanted one to a folder of its own"
+        )
+    return found[0].name if found else None

@@ -20,7 +20,10 @@ def check_limits(model: Any, tokenizer: Any, max_tokens: int, completions: Mappi
     Raises:
         InputError: the tokenizer has ids that the model has no embedding for, or the model has too few positions.
     """
-    ids, embeddings = max(tokenizer.get_vocab().values()) + 1, model.get_input_embeddings().weight.shape[0]
+    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}  # no text has these
+    used = set(tokenizer.get_vocab().values()) - special | {tokenizer.eos_token_id, *tokenizer.encode("a")}
+    ids = max(used) + 1
+    embeddings = model.get_input_embeddings().weight.shape[0]
     if ids > embeddings:
         raise InputError(
             f"model.base.name: the tokenizer has {ids} ids, and the model has embeddings for {embeddings}; expected a "

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from swirl_lightning import __version__
+from swirl_lightning.models.base import gguf_file
 from swirl_lightning.modules import SWIRL
 from swirl_lightning.modules.grpo_mixin import GRPOMixin
 
@@ -20,16 +21,41 @@ DOES = {
     "idm": "It reads a state and the {y} and writes the action that leads there.",
 }
 FORMS = {
-    "delta": "The change is written as lines `- old` and `+ new`, under a line `@ place` where the order of lines "
-    "counts; `swirl_lightning.codecs.decode_delta(state, change)` applies it.",
+    "delta": """The change is an edit of the state, a line for each step; where nothing changes it is empty. A state of
+sorted, distinct lines is a set of facts, whose order means nothing:
+
+| line | what it does |
+| --- | --- |
+| `- text` | this line goes |
+| `+ text` | this line comes |
+
+Any other text is walked down from its top:
+
+| line | what it does |
+| --- | --- |
+| `= text` | go down behind the next line that reads so; it and all lines on the way stay |
+| `- text` | go down to the next line that reads so; it goes |
+| `~ text` | the lines from here down to the next line that reads so go, it too |
+| `+ text` | this line comes here |
+| `@ end` | go down to the end |
+| `@ 3` | go down to line 3, counted from 0 |
+
+An edit that begins with `=` or `@` is read the second way, whatever the state. Python:
+`swirl_lightning.codecs.decode_delta(state, change)`.""",
     "full": "Each line of a state begins with a space.",
 }
 EXAMPLES = {
     "delta": ("- the lamp is off\n+ the lamp is on", 'change = "- the lamp is off\\n+ the lamp is on"'),
     "full": ("the door is shut\nthe lamp is on", 'change = indent("the door is shut\\nthe lamp is on")'),
 }
+GGUF = """\
+options = {{"gguf_file": {file!r}}}
+if hasattr(transformers, "GgufConfig"):  # of newer releases, which may leave the weights packed
+    options["quantization_config"] = transformers.GgufConfig(dequantize=True)
+"""
 ADAPTER = """\
-base = AutoModelForCausalLM.from_pretrained(PeftConfig.from_pretrained(folder).base_model_name_or_path)
+name = PeftConfig.from_pretrained(folder).base_model_name_or_path
+{options}base = AutoModelForCausalLM.from_pretrained(name{given})
 model = PeftModel.from_pretrained(base, folder)"""
 LIMITS = """\
 - It knows worlds like those it was trained on. The metrics above are of held-out episodes of the same data, with greedy
@@ -89,9 +115,8 @@ def write_card(path: Path, role: GRPOMixin, model: SWIRL, facts: Facts) -> None:
         f"---\n{yaml.safe_dump(_front_matter(name, facts), sort_keys=False, allow_unicode=True)}---",
         f"# {TITLES[name]}\n\n{kind} {base}, trained with SWIRL ([arXiv:{PAPER}](https://arxiv.org/abs/{PAPER})) by "
         f"swirl-lightning {facts.versions.get('swirl-lightning', __version__)}. "
-        + DOES[name].format(y="change" if model.state_form == "delta" else "next state")
-        + " "
-        + FORMS[model.state_form],
+        + DOES[name].format(y="change" if model.state_form == "delta" else "next state"),
+        FORMS[model.state_form],
         f"Licence: {licence}.",
         f"## Use\n\n```python\n{_snippet(name, model, role, facts)}\n```",
         "Parts are tokenised apart and their ids joined, as in training. " + _layouts(model),
@@ -129,18 +154,22 @@ def _snippet(name: str, model: SWIRL, role: GRPOMixin, facts: Facts) -> str:
     first = f"[{bos}] + words({start})" if begins else f"words({start})"
     peft, load = "", "model = AutoModelForCausalLM.from_pretrained(folder)"
     if facts.adapter:
-        peft, load = "from peft import PeftConfig, PeftModel\n", ADAPTER
+        peft, load = "from peft import PeftConfig, PeftModel\n", ADAPTER.format(options="", given="")
+        if facts.base and (file := gguf_file(facts.base)):
+            peft = f"import transformers\n{peft}"
+            load = ADAPTER.format(options=GGUF.format(file=file), given=", **options")
     known, prompt = {
-        "fwm": ('action = "switch the lamp on"', f'words({action}) + ids(" " + action) + words({next_state})'),
+        "fwm": ('action = "switch the lamp on"', f"words({action}) + ids(indent(action)) + words({next_state})"),
         "idm": (EXAMPLES[model.state_form][1], f"words({next_state}) + ids(change) + words({action})"),
     }[name]
     return f'''\
 import torch
-{peft}from transformers import AutoModelForCausalLM, AutoTokenizer
+{peft}from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 folder = "{name}"  # this folder
 tokenizer = AutoTokenizer.from_pretrained(folder)
 {load}
+model.generation_config = GenerationConfig()  # penalties and lengths of the base's own were not there in training
 
 
 def words(text):
@@ -160,7 +189,7 @@ state = "the door is shut\\nthe lamp is off"
 prompt = {first} + ids(indent(state)) + {prompt}
 written = model.generate(
     input_ids=torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
-    do_sample=False, repetition_penalty=1.0, max_new_tokens={role.max_new_tokens},
+    do_sample=False, max_new_tokens={role.max_new_tokens},
     eos_token_id={tokenizer.eos_token_id}, pad_token_id={tokenizer.eos_token_id},
 )  # greedy
 print(tokenizer.decode(written[0, len(prompt):], skip_special_tokens=True))'''

@@ -147,6 +147,95 @@ def test_the_cards_python_loads_an_adapter(lora_model, lora_run, tmp_path, rows,
     assert said == lora_model.codec.tokenizer.decode(ids, skip_special_tokens=True)
 
 
+def test_the_cards_python_heeds_no_generation_settings_of_the_base(lora_run, base, tmp_path, rows, capsys):
+    own = tmp_path / "base"
+    shutil.copytree(base, own)
+    (own / "generation_config.json").write_text(
+        json.dumps({"suppress_tokens": list(range(3, 200)), "min_new_tokens": 9})
+    )
+    model = load_run(lora_run, **{"base.init_args.name": str(own)})
+    export(model, lora_run, tmp_path / "out")
+    row = rows[4]
+    said = run_snippet(tmp_path / "out/fwm", row["state"], row["action"], capsys)
+    code = model.codec.encode(Transition(**row))
+    (ids,) = model.fwm.answer([model.fwm.prompt(code, code.z)]).ids
+    assert said == model.codec.tokenizer.decode(ids, skip_special_tokens=True)
+
+
+def test_the_cards_python_loads_an_adapter_on_a_gguf_file(lora_run, base, tmp_path, rows, capsys):
+    folder = tmp_path / "gguf"
+    folder.mkdir()
+    write_gguf(
+        folder / "tiny-F32.gguf", AutoModelForCausalLM.from_pretrained(base), AutoTokenizer.from_pretrained(base)
+    )
+    model = load_run(lora_run, **{"base.init_args.name": str(folder)})
+    export(model, lora_run, tmp_path / "out")
+    row = rows[4]
+    said = run_snippet(tmp_path / "out/fwm", row["state"], row["action"], capsys)
+    code = model.codec.encode(Transition(**row))
+    (ids,) = model.fwm.answer([model.fwm.prompt(code, code.z)]).ids
+    assert said == model.codec.tokenizer.decode(ids, skip_special_tokens=True)
+    export(model, lora_run, tmp_path / "merged", merge=True)
+    assert run_snippet(tmp_path / "merged/fwm", row["state"], row["action"], capsys) == said
+
+
+def write_gguf(path, model, tokenizer):
+    """A Llama and a byte-level tokenizer as llama.cpp keeps them."""
+    gguf = pytest.importorskip("gguf")
+    config, trained = model.config, json.loads(tokenizer.backend_tokenizer.to_str())
+    writer = gguf.GGUFWriter(str(path), "llama")
+    writer.add_context_length(512)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_attention_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_vocab_size(config.vocab_size)
+    writer.add_tokenizer_model("gpt2")
+    names = {number: token for token, number in tokenizer.get_vocab().items()}
+    special = {token["id"] for token in trained["added_tokens"]}
+    size = config.vocab_size
+    writer.add_token_list([names.get(number, f"[unused {number}]") for number in range(size)])
+    writer.add_token_types([3 if number in special or number not in names else 1 for number in range(size)])
+    writer.add_token_merges([" ".join(merge) for merge in trained["model"]["merges"]])
+    writer.add_eos_token_id(tokenizer.eos_token_id)
+    writer.add_bos_token_id(tokenizer.eos_token_id)
+    writer.add_add_bos_token(False)
+    places = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
+    parts = {
+        "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q",
+        "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
+        "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+    }  # fmt: skip
+    for layer in range(config.num_hidden_layers):
+        places |= {f"model.layers.{layer}.{ours}": f"blk.{layer}.{theirs}" for ours, theirs in parts.items()}
+    weights = model.state_dict()
+    for ours, theirs in places.items():
+        writer.add_tensor(f"{theirs}.weight", weights[f"{ours}.weight"].numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@pytest.mark.parametrize("role", ["fwm", "idm"])
+def test_the_card_describes_the_edits_that_are_written(exported, role):
+    """Every sign of its tables, in each form, does what stands there."""
+    _, facts, lines = re.split(r"^\| line \| what it does \|$", card_of(exported / role), flags=re.MULTILINE)
+    told = [re.findall(r"^\| `(\S+ \S+)` \|", table, re.MULTILINE) for table in (facts, lines)]
+    assert told == [["- text", "+ text"], ["= text", "- text", "~ text", "+ text", "@ end", "@ 3"]]
+    assert decode_delta("a\ntext", "- text\n+ b") == "a\nb"
+    page = "z\na\nb\ntext\nc\nd"
+    assert decode_delta(page, "= text\n+ here") == "z\na\nb\ntext\nhere\nc\nd"
+    assert decode_delta(page, "- text") == "z\na\nb\nc\nd"
+    assert decode_delta(page, "~ text") == "c\nd"
+    assert decode_delta(page, "@ end\n+ here") == page + "\nhere"
+    assert decode_delta(page, "@ 3\n+ here") == "z\na\nb\nhere\ntext\nc\nd"
+    assert decode_delta("a\nb\nc\nd", "@ 3\n+ here") == "a\nb\nc\nhere\nd"
+
+
 def test_front_matter_is_what_the_hub_reads(exported, lora_exported, run):
     data = ModelCard(card_of(lora_exported / "idm")).data
     assert (data.base_model, data.license, data.library_name) == ("someone/base", "apache-2.0", "peft")
