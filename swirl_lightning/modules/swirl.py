@@ -25,6 +25,7 @@ from swirl_lightning.modules.evaluation import Evaluation
 from swirl_lightning.modules.fwm import ForwardWorldModel
 from swirl_lightning.modules.grpo_mixin import GRPOMixin
 from swirl_lightning.modules.idm import InverseDynamicsModel
+from swirl_lightning.modules.origin import check_origin, origin_of
 from swirl_lightning.modules.random_state import get_random_state, set_random_state
 from swirl_lightning.modules.schedule import NamedStage, Stage, find_phase
 from swirl_lightning.modules.updates import Place, Updates
@@ -111,15 +112,18 @@ class SWIRL(L.LightningModule):
         self.stage: NamedStage | None = None
         self.results: dict[str, dict[str, float]] = {}
         self.predictions: list[tuple[Transition, Prediction]] = []
+        self._origin: dict[str, Any] = {}
         self._random_state: dict[str, Any] | None = None
 
     # ---- set-up
 
     def setup(self, stage: str) -> None:
         """Build tokenizer, codec and weights; the tokenizer may be trained on the run's own training texts."""
+        data: TransitionDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        if stage == "fit":
+            self._origin = origin_of(self, data, self.schedule, self.trainer.world_size)
         if hasattr(self, "weights"):
             return
-        data: TransitionDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
         parts = data.parts()
         self.layouts = {"": self.layout or Layout()}
         if self.layout is None:
@@ -315,9 +319,10 @@ class SWIRL(L.LightningModule):
         self.weights.load_tensors(state_dict)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what Lightning leaves out: random states, and a tokenizer that was trained."""
+        """Add what Lightning leaves out: what run it is, random states, and a tokenizer that was trained."""
         checkpoint["swirl"] = {
             "version": __version__,
+            "origin": self._origin,
             "random_state": get_random_state(),
             "micro_batch": tuple(self.fwm.policy.sizes),
             "layouts": {name: layout.markers for name, layout in self.layouts.items()},
@@ -329,10 +334,16 @@ class SWIRL(L.LightningModule):
 
         ``auto`` depends on the memory that is free; a resumed run keeps to what it began with, for sums taken in
         another order differ in their last bits.
+
+        Raises:
+            InputError: it is of another model, or a fit would go on from it as another run.
         """
         if "swirl" not in checkpoint:
             raise InputError("checkpoint: not written by swirl-lightning (it has no 'swirl' entry)")
         saved = checkpoint["swirl"]
+        if self.trainer.state.fn == "fit":
+            begun = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["started"]
+            check_origin(saved.get("origin"), self._origin, begun, self.trainer.ckpt_path)
         self._check_layouts({name: Layout(*markers) for name, markers in saved["layouts"].items()})
         self._random_state = saved["random_state"]
         if self.micro_batch == "auto":
