@@ -8,6 +8,7 @@ import math
 import platform
 import time
 from importlib.metadata import version
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from swirl_lightning import __version__
 from swirl_lightning.callbacks.rows import row_of, write_whole
 from swirl_lightning.callbacks.running import running
+from swirl_lightning.modules.processes import gather_objects
 from swirl_lightning.report.run import read_rows
 from swirl_lightning.types import check_number
 
@@ -99,7 +101,10 @@ class RunRecorder(L.Callback):
         )
         self._totals = {"seconds": 0.0, "tokens": 0, "gradient_tokens": 0}
         self._place = {"stage": "", "updates": 0}
-        for transition, prediction in module.predictions[: self.num_samples] if evaluated else ():
+        # the processes have every so many-th transition each
+        shares = gather_objects(module.predictions[: self.num_samples] if evaluated else [])
+        predictions = [both for turn in zip_longest(*shares) for both in turn if both]
+        for transition, prediction in predictions[: self.num_samples]:
             self.samples.append({"stage": finished.name, **row_of(transition, prediction)})
         if trainer.is_global_zero:
             self.write(Path(trainer.log_dir or "."), module.seed)

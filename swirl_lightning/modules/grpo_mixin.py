@@ -144,6 +144,7 @@ class GRPOMixin(ABC):
         rewards_PG, first = gather(rewards_N[rollouts.row_of])
         adv_PG = group_advantages(rewards_PG, scale=self.grpo.advantage_scale)[first : first + len(rollouts.prompts)]
         adv_N = adv_PG.new_zeros(len(rewards_N)).scatter(0, rollouts.row_of.flatten(), adv_PG.flatten())
+        tokens = float((rollouts.mask * rollouts.counts[:, None]).sum())
         normalizer = loss_normalizer(
             rollouts.mask, rollouts.counts, loss=self.grpo.loss, max_tokens=self.max_new_tokens
         )
@@ -153,6 +154,7 @@ class GRPOMixin(ABC):
             ref_logp=self._logprobs(self.reference, rollouts, ref_prompts) if self.grpo.beta else None,
             old_logp=self._logprobs(self.policy, rollouts, rollouts.prompts) if self.grpo.inner_steps > 1 else None,
             normalizer=mean_over_processes(normalizer, rewards_N.device),
+            tokens=mean_over_processes(tokens, rewards_N.device),
         )
 
     def reinforce(self, experience: Experience) -> Update:

@@ -66,6 +66,7 @@ class Experience(NamedTuple):
         ref_logp: log-probs under the reference; None without a KL term. [N, T]
         old_logp: log-probs under the policy that sampled; None while that is the policy itself. [N, T]
         normalizer: what the sum over the batch is divided by.
+        tokens: sampled tokens; like the normaliser, the mean over the processes.
     """
 
     rollouts: Rollouts
@@ -73,6 +74,7 @@ class Experience(NamedTuple):
     ref_logp: Tensor | None
     old_logp: Tensor | None
     normalizer: float
+    tokens: float
 
 
 class Update(NamedTuple):
@@ -116,7 +118,6 @@ class GRPOObjective:
         """The rows' share of the loss, and of the four figures of :class:`Update`. [4]"""
         rollouts, options = self.experience.rollouts, self.options
         counts_N = rollouts.counts
-        tokens = (rollouts.mask * counts_N[:, None]).sum()
         weight_n, width = counts_N[rows_n], scores.mask.shape[1]
         old_NT, ref_NT = self.experience.old_logp, self.experience.ref_logp
         part = grpo_loss(
@@ -135,7 +136,7 @@ class GRPOObjective:
         )
         share = weight_n.sum() / counts_N.sum()
         assert scores.entropy is not None
-        entropy = (scores.entropy * weight_n[:, None]).sum() / tokens
+        entropy = (scores.entropy * weight_n[:, None]).sum() / self.experience.tokens
         return part.loss, torch.stack([part.loss.detach(), part.kl * share, part.clip_fraction * share, entropy])
 
 
