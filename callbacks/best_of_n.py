@@ -59,7 +59,7 @@ class BestOfN(L.Callback):
     ) -> None:  # fmt: skip
         """Draw, choose and count, in the first of the splits that are evaluated."""
         module = running(trainer, pl_module)[1]
-        if dataloader_idx == 0 and module.can_answer:
+        if batch and dataloader_idx == 0 and module.can_answer:
             self.update(batch, best_of_n(module, batch, self.n, module.seed))
 
     on_test_batch_end = on_validation_batch_end

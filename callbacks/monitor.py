@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
@@ -46,7 +45,7 @@ class PhaseMonitor(L.Callback):
             "truncated_share": (max_truncated, 1, "completions run on without an end: raise max_new_tokens or beta"),
             "entropy": (min_entropy, -1, "the policy has all but stopped exploring: raise beta or lower learning_rate"),
         }
-        self._recent: list[Mapping[str, float]] = []
+        self._recent: list[dict[str, float]] = []
 
     def on_train_epoch_start(self, *args: Any) -> None:  # noqa: D102
         self._recent = []
@@ -57,7 +56,7 @@ class PhaseMonitor(L.Callback):
         """Log what the update returned."""
         loop, _ = running(trainer, pl_module)
         metrics = outputs["metrics"]
-        self._recent = [*self._recent, metrics][-self.last :]
+        self._recent = [*self._recent, {name: metrics[name] for name in self.limits if name in metrics}][-self.last :]
         if (batch_idx + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             named = {f"{loop.current.phase.name}/{name}": float(value) for name, value in metrics.items()}
             pl_module.log_dict(named, batch_size=len(batch))
@@ -78,3 +77,9 @@ class PhaseMonitor(L.Callback):
                     f"{loop.finished.name}: {name} is {fmean(values):.3g} over the last {len(values)} updates "
                     f"({'above' if sign > 0 else 'below'} {limit:g}); {advice}"
                 )
+
+    def state_dict(self) -> dict[str, Any]:  # noqa: D102
+        return {"recent": self._recent}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:  # noqa: D102
+        self._recent = state_dict["recent"]

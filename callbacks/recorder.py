@@ -1,12 +1,14 @@
-"""What a run showed: results.json, history.jsonl and samples.jsonl."""
+"""What a run shows: history.jsonl after every update, results.json and samples.jsonl after every phase."""
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import platform
 import time
 from importlib.metadata import version
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,20 @@ import torch
 from swirl_lightning import __version__
 from swirl_lightning.callbacks.rows import lines, row_of, write_whole
 from swirl_lightning.callbacks.running import running
+from swirl_lightning.modules.processes import gather_objects
+from swirl_lightning.report.run import read_rows
 from swirl_lightning.types import check_number
+
+log = logging.getLogger(__name__)
 
 HISTORY = "history.jsonl"
 
 
 class RunRecorder(L.Callback):
-    """Keeps what a run showed: a row of history.jsonl after every update, all else after every phase.
+    """Writes what a run shows to its folder: a row of history.jsonl at every update, the other files after every phase.
 
-    All it has collected is in the checkpoint, so a resumed run writes the same files as an undisturbed one.
+    A checkpoint holds what it has collected and where in the schedule that was. A run that goes on from there drops the
+    rows of history.jsonl that came later, so that its files are those of an undisturbed one.
 
     Args:
         num_samples: held-out transitions whose predictions are kept after every phase, always the same ones.
@@ -35,17 +42,21 @@ class RunRecorder(L.Callback):
         self.num_samples = num_samples
         self.config: dict[str, Any] = {}
         self.stages: list[dict[str, Any]] = []
-        self.history: list[dict[str, Any]] = []
         self.samples: list[dict[str, Any]] = []
         self._totals = {"seconds": 0.0, "tokens": 0, "gradient_tokens": 0}
+        self._place = {"stage": "", "updates": 0}
+        self._folder: str | None = None
         self._batch_started = 0.0
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Begin the history, or go on where the checkpoint stands: what a killed run wrote after it is made again."""
+        """Bring history.jsonl to where the checkpoint stands; a new run has none."""
+        folder = Path(trainer.log_dir or ".").resolve()
         if trainer.is_global_zero:
-            folder = Path(trainer.log_dir or ".")
-            folder.mkdir(parents=True, exist_ok=True)
-            write_whole(folder / HISTORY, lines(self.history))
+            self._take_history(folder)
+        self._folder = str(folder)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: D102
+        Path(trainer.log_dir or ".").mkdir(parents=True, exist_ok=True)
 
     def on_train_batch_start(self, *args: Any) -> None:  # noqa: D102
         self._batch_started = time.perf_counter()
@@ -59,10 +70,14 @@ class RunRecorder(L.Callback):
         metrics = outputs["metrics"]
         self._totals["tokens"] += int(metrics["tokens"])
         self._totals["gradient_tokens"] += int(metrics["gradient_tokens"])
-        values = {key: _number(value) for key, value in metrics.items()}
-        row = {"stage": loop.current.name, "update": batch_idx, **values}
-        self.history.append(row)
+        self._place = {"stage": loop.current.name, "updates": batch_idx + 1}
         if trainer.is_global_zero:
+            row = {
+                "stage": loop.current.name,
+                "update": batch_idx,
+                **{k: _number(value) for k, value in metrics.items()},
+            }
+            # closed at once, so that who watches the file sees it
             with (Path(trainer.log_dir or ".") / HISTORY).open("a", encoding="utf-8") as file:
                 file.write(lines([row]))
 
@@ -85,7 +100,11 @@ class RunRecorder(L.Callback):
             }
         )
         self._totals = {"seconds": 0.0, "tokens": 0, "gradient_tokens": 0}
-        for transition, prediction in module.predictions[: self.num_samples] if evaluated else ():
+        self._place = {"stage": "", "updates": 0}
+        # the processes have every so many-th transition each
+        shares = gather_objects(module.predictions[: self.num_samples] if evaluated else [])
+        predictions = [both for turn in zip_longest(*shares) for both in turn if both]
+        for transition, prediction in predictions[: self.num_samples]:
             self.samples.append({"stage": finished.name, **row_of(transition, prediction)})
         if trainer.is_global_zero:
             self.write(Path(trainer.log_dir or "."), module.seed)
@@ -105,17 +124,45 @@ class RunRecorder(L.Callback):
             "stages": self.stages,
         }
         write_whole(folder / "results.json", json.dumps(results, indent=1))
-        write_whole(folder / HISTORY, lines(self.history))
         write_whole(folder / "samples.jsonl", lines(self.samples))
 
     def state_dict(self) -> dict[str, Any]:  # noqa: D102
-        return {"stages": self.stages, "history": self.history, "samples": self.samples, "totals": self._totals}
+        return {
+            "stages": self.stages,
+            "samples": self.samples,
+            "totals": self._totals,
+            "place": self._place,
+            "folder": self._folder,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:  # noqa: D102
         self.stages = state_dict["stages"]
-        self.history = state_dict["history"]
         self.samples = state_dict["samples"]
         self._totals = state_dict["totals"]
+        self._place = state_dict["place"]
+        self._folder = state_dict["folder"]
+
+    def _take_history(self, folder: Path) -> None:
+        """Keep the checkpoint's rows of this folder's history, or of that of the folder that the run was in before."""
+        own = folder / HISTORY
+        found = [read_rows(path) for path in (own, Path(self._folder or folder) / HISTORY)]
+        rows = max(([row for row in rows if self._is_before(row)] for rows in found), key=len)
+        expected = sum(stage["updates"] for stage in self.stages) + self._place["updates"]
+        if len(rows) < expected:
+            log.warning(
+                f"{own}: found {len(rows)} of the {expected} updates before the checkpoint; the others stand in the "
+                "folder of the run that wrote it, if that is kept"
+            )
+        if rows:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_whole(own, lines(rows))
+        else:
+            own.unlink(missing_ok=True)
+
+    def _is_before(self, row: dict[str, Any]) -> bool:
+        """Whether the checkpoint comes after this update."""
+        running = row["stage"] == self._place["stage"] and row.get("update", 0) < self._place["updates"]
+        return running or any(stage["stage"] == row["stage"] for stage in self.stages)
 
 
 def versions() -> dict[str, str]:

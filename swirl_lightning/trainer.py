@@ -11,6 +11,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from swirl_lightning.callbacks import (
@@ -28,6 +29,7 @@ from swirl_lightning.loops import AlternatingLoop
 from swirl_lightning.modules.schedule import Stage, expand_schedule
 from swirl_lightning.types import InputError, check_number
 
+STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true")
 CALLBACKS = (
     PhaseStart, PhaseFreeze, PhaseMonitor, RunRecorder, RunReport, PredictionWriter, PhaseCheckpoint, StopOnSignal,
 )  # fmt: skip
@@ -80,6 +82,7 @@ class SwirlTrainer(L.Trainer):
                 f"trainer.precision: found {precision}, expected 32-true: the base model computes in model.base.dtype, "
                 "and adapters and rewards in float32; set model.base.dtype instead"
             )
+        check_strategy(kwargs.get("strategy", "auto"))
         root = Path(default_root_dir)
         self.run_version = claim_version(root) if run_version is None else run_version
         self.run_dir = root / f"version_{self.run_version}"
@@ -128,6 +131,21 @@ class SwirlTrainer(L.Trainer):
     def log_dir(self) -> str | None:
         """The run's folder, whatever the logger."""
         return str(self.run_dir)
+
+
+def check_strategy(strategy: object) -> None:
+    """Refuse a strategy under which gradients or weights are not whole in every process.
+
+    Raises:
+        InputError: with what works.
+    """
+    if strategy not in STRATEGIES and type(strategy) not in (DDPStrategy, SingleDeviceStrategy):
+        found = strategy if isinstance(strategy, str) else type(strategy).__name__
+        raise InputError(
+            f"trainer.strategy: found {found}, expected auto or ddp: every process holds the whole model, since both "
+            "roles take turns on it; where it does not fit one device, model.base.quantize=nf4, "
+            "model.base.gradient_checkpointing and a smaller model.micro_batch take less (see swirl plan)"
+        )
 
 
 def versions_of(root: Path) -> list[int]:

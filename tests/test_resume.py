@@ -145,7 +145,7 @@ def checkpoint(run):
 
 def streams(saved):
     """Where the global random streams of a checkpoint are."""
-    state = saved["swirl"]["random_state"]
+    (state,) = saved["swirl"]["random_states"]
     words, *place = state["numpy"]
     return {"python": state["python"], "numpy": (words.tolist(), place), "torch": state["torch"].tolist()}
 

@@ -5,6 +5,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
 
 from swirl_lightning.trainer import SwirlTrainer, claim_version
 from swirl_lightning.types import InputError
@@ -33,6 +34,18 @@ def test_a_folder_that_nothing_was_written_to_goes(tmp_path, file):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 2, done.stderr
     assert (tmp_path / "version_0").exists() == file
+
+
+@pytest.mark.parametrize("strategy", ["fsdp", "deepspeed_stage_2", "ddp_spawn", ModelParallelStrategy()])
+def test_strategies_that_split_the_model_are_refused(tmp_path, strategy):
+    with pytest.raises(InputError, match=r"trainer\.strategy: found \w+, expected auto or ddp: .*quantize"):
+        SwirlTrainer(default_root_dir=str(tmp_path), strategy=strategy)
+    assert not list(tmp_path.iterdir())
+
+
+def test_strategies_that_work(tmp_path):
+    for strategy in ("auto", "ddp", DDPStrategy(), SingleDeviceStrategy("cpu")):
+        SwirlTrainer(default_root_dir=str(tmp_path), strategy=strategy, accelerator="cpu", devices=1, logger=False)
 
 
 @pytest.mark.parametrize("precision", ["16-mixed", "bf16-mixed", "bf16-true", "64-true", 16])

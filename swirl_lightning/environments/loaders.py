@@ -105,6 +105,8 @@ class PhaseLoader:
 class EvalLoader:
     """This rank's share of the transitions, in order, in lists. Nothing is padded or repeated.
 
+    A rank without a share, while others have one, gets an empty list, so that it takes part in what they do together.
+
     Args:
         transitions: of all ranks.
         batch_size: longest list.
@@ -114,13 +116,14 @@ class EvalLoader:
 
     def __init__(self, transitions: Sequence[Transition], batch_size: int, rank: int = 0, world_size: int = 1) -> None:
         self.transitions = transitions[rank::world_size]
+        self._lists = max(-(-len(self.transitions) // batch_size), 1 if transitions else 0)
         self.batch_size = batch_size
 
     def __len__(self) -> int:
-        return -(-len(self.transitions) // self.batch_size)
+        return self._lists
 
     def __iter__(self) -> Iterator[list[Transition]]:
-        for start in range(0, len(self.transitions), self.batch_size):
+        for start in range(0, self._lists * self.batch_size, self.batch_size):
             yield list(self.transitions[start : start + self.batch_size])
 
 

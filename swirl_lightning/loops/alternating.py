@@ -9,6 +9,7 @@ import lightning as L
 from lightning.pytorch.loops.fit_loop import _FitLoop
 
 from swirl_lightning.modules.schedule import NamedStage, Stage
+from swirl_lightning.types import InputError
 
 
 class AlternatingLoop(_FitLoop):
@@ -29,6 +30,7 @@ class AlternatingLoop(_FitLoop):
         self.epoch_loop = stock.epoch_loop
         self.schedule = schedule
         self._loaded_index = -1
+        self._only_evaluation_left = False
 
     @property
     def index(self) -> int:
@@ -64,6 +66,13 @@ class AlternatingLoop(_FitLoop):
         """Number of updates of the running stage."""
         return int(self.max_batches) if math.isfinite(self.max_batches) else 0
 
+    @property
+    def made(self) -> int:
+        """Updates of the running stage that are made; at the start those that a checkpoint holds."""
+        epochs: Any = self.epoch_progress
+        batches: Any = self.epoch_loop.batch_progress
+        return int(batches.current.processed) if epochs.current.started > self._processed else 0
+
     def setup_data(self) -> None:
         """Tell module and data which stage it is, and ask for its loader, whose length is the number of updates."""
         if self._loaded_index != self.index:
@@ -73,3 +82,54 @@ class AlternatingLoop(_FitLoop):
             trainer.lightning_module.stage = self.current
             trainer.datamodule.draw = self.current.draw
         super().setup_data()
+
+    # ---- resuming from a file that was written at any moment
+
+    def _load_combined_loader_states(self) -> None:
+        """The loader goes on after the updates that were made, whatever it had given out."""
+        if self._combined_loader is not None:
+            for loader in self._combined_loader.flattened:
+                loader.load_state_dict({"position": self.made})
+
+    def reset(self) -> None:
+        """Make of a checkpoint that may be from any moment one that is from between two updates.
+
+        Lightning's own way takes a stage for ended when its last update is made, without evaluation and end, and loses
+        count where a file is from between the start and the end of an update or of a stage.
+        """
+        if self.restarting:
+            loop = self.epoch_loop
+            epochs: Any = self.epoch_progress
+            batches: Any = loop.batch_progress
+            if batches.current.started > batches.current.processed:
+                raise InputError(
+                    f"--ckpt_path: {self.trainer.ckpt_path} was written in the middle of update "
+                    f"{batches.current.processed} of {self.current.name}, when weights may be half changed, expected "
+                    "one from between two updates: take checkpoints/last.ckpt of the run's folder (--ckpt_path last)"
+                )
+            made = self.made
+            self._only_evaluation_left = made == self.max_batches
+            if batches.current.completed < made and not self._only_evaluation_left:
+                loop._batches_that_stepped += 1
+            for count in (batches.current, batches.total):
+                count.ready = count.started = count.completed = count.processed
+            batches.is_last_batch = False
+            loop.restarting = made > 0
+            if epochs.current.started == self._processed:  # the stage was about to start
+                epochs.current.ready = epochs.current.started
+                epochs.total.ready = epochs.total.started
+                self.restarting = False
+        super().reset()
+
+    def advance(self) -> None:
+        """Run a stage, or what is left of it after its last update."""
+        if not self._only_evaluation_left:
+            super().advance()
+            return
+        self._only_evaluation_left = False
+        loop = self.epoch_loop
+        loop.restarting = False
+        loop.val_loop.batch_progress.reset()
+        loop.batch_progress.is_last_batch = True
+        assert self._data_fetcher is not None
+        loop.on_advance_end(self._data_fetcher)

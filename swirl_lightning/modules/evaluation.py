@@ -15,7 +15,7 @@ from swirl_lightning.metrics import DeltaF1, ExactMatch, MeanLogProb, Prediction
 from swirl_lightning.models import Policy
 from swirl_lightning.modules.grpo_mixin import target_logprobs
 from swirl_lightning.modules.world_model import WorldModel
-from swirl_lightning.types import Ids, InputError, Prediction, Transition
+from swirl_lightning.types import Ids, InputError, Prediction, Role, Transition
 
 
 @dataclass(frozen=True)
@@ -140,14 +140,16 @@ class Evaluation(nn.Module):
         self._kept: dict[object, tuple[bytes, RoleAnswers]] = {}
 
     @torch.no_grad()
-    def update(self, model: WorldModel, transitions: Sequence[Transition], keep: bool = False) -> list[Prediction]:
+    def update(
+        self, model: WorldModel, transitions: Sequence[Transition], weights: Mapping[Role, bytes] | None = None
+    ) -> list[Prediction]:
         """Let both roles answer labelled transitions and count.
 
         Args:
             model: both roles, set up.
             transitions: N transitions.
-            keep: whether a role whose weights are still the same at the next call gives the same answers without being
-                asked: most phases train one role alone.
+            weights: fingerprints of both roles; a role that comes with the same one at a later call gives the same
+                answers without being asked, for most phases train one role alone.
 
         Raises:
             InputError: if a transition has no action to compare with.
@@ -170,10 +172,10 @@ class Evaluation(nn.Module):
             said, truth = model.fwm.examine(forward, ys)
             return RoleAnswers(said, (truth.logp, truth.mask))
 
-        if keep:
+        if weights:
             which = tuple((t.environment, t.episode, t.step) for t in transitions)
-            idm = self._unless_kept(("idm", which), model.idm.policy, ask_idm)
-            fwm = self._unless_kept(("fwm", which), model.fwm.policy, ask_fwm)
+            idm = self._unless_kept(("idm", which), weights["idm"], ask_idm)
+            fwm = self._unless_kept(("fwm", which), weights["fwm"], ask_fwm)
         else:
             idm, fwm = ask_idm(), ask_fwm()
         predictions = [
@@ -193,9 +195,8 @@ class Evaluation(nn.Module):
             values |= {f"{name}/{key}": value for key, value in metrics.compute().items()}
         return values
 
-    def _unless_kept(self, key: object, policy: Policy, ask: Callable[[], RoleAnswers]) -> RoleAnswers:
+    def _unless_kept(self, key: object, weights: bytes, ask: Callable[[], RoleAnswers]) -> RoleAnswers:
         """What was answered with these very weights, or a new answer."""
-        weights = fingerprint(policy)
         before = self._kept.get(key)
         if before is None or before[0] != weights:
             before = self._kept[key] = (weights, ask())

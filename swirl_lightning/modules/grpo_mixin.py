@@ -145,6 +145,7 @@ class GRPOMixin(ABC):
         adv_PG = group_advantages(rewards_PG, scale=self.grpo.advantage_scale, min_spread=self.grpo.min_spread)
         adv_PG = adv_PG[first : first + len(rollouts.prompts)]
         adv_N = adv_PG.new_zeros(len(rewards_N)).scatter(0, rollouts.row_of.flatten(), adv_PG.flatten())
+        tokens = float((rollouts.mask * rollouts.counts[:, None]).sum())
         normalizer = loss_normalizer(
             rollouts.mask, rollouts.counts, loss=self.grpo.loss, max_tokens=self.max_new_tokens
         )
@@ -154,6 +155,7 @@ class GRPOMixin(ABC):
             ref_logp=self._reference_logprobs(rollouts, ref_prompts) if self.grpo.beta else None,
             old_logp=self._old_logprobs(rollouts) if self.grpo.inner_steps > 1 else None,
             normalizer=mean_over_processes(normalizer, rewards_N.device),
+            tokens=mean_over_processes(tokens, rewards_N.device),
         )
 
     def reinforce(self, experience: Experience) -> Update:

@@ -72,6 +72,7 @@ class Experience(NamedTuple):
             [N, T]
         old_logp: log-probs under the policy that sampled, as it samples; None while that is the policy itself. [N, T]
         normalizer: what the sum over the batch is divided by.
+        tokens: sampled tokens; like the normaliser, the mean over the processes.
     """
 
     rollouts: Rollouts
@@ -79,6 +80,7 @@ class Experience(NamedTuple):
     ref_logp: Tensor | None
     old_logp: Tensor | None
     normalizer: float
+    tokens: float
 
 
 class Update(NamedTuple):
@@ -124,7 +126,6 @@ class GRPOObjective:
         """The rows' share of the loss, and of the five figures of :class:`Update`. [5]"""
         rollouts, options = self.experience.rollouts, self.options
         counts_N = rollouts.counts
-        tokens = (rollouts.mask * counts_N[:, None]).sum()
         weight_n, width = counts_N[rows_n], scores.mask.shape[1]
         old_NT, ref_NT = self.experience.old_logp, self.experience.ref_logp
         assert scores.plain_logp is not None
@@ -145,7 +146,7 @@ class GRPOObjective:
             normalizer=self.experience.normalizer,
         )
         share = weight_n.sum() / counts_N.sum()
-        entropy = (scores.entropy * weight_n[:, None]).sum() / tokens
+        entropy = (scores.entropy * weight_n[:, None]).sum() / self.experience.tokens
         whole_kl = torch.zeros_like(entropy)
         if ref_NT is not None:
             kl_n = row_sum(kl_estimate(scores.plain_logp.detach(), ref_NT[rows_n, :width], "k1"), scores.mask)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 def mean_over_processes(x: float, device: torch.device) -> float:
@@ -31,12 +34,51 @@ def gather(x: Tensor) -> tuple[Tensor, int]:
     return torch.cat(parts), dist.get_rank() * len(x)
 
 
+def mean_figures(figures: Mapping[str, float], device: torch.device, summed: Collection[str]) -> dict[str, float]:
+    """The mean of each figure over the processes, which have the same ones.
+
+    Args:
+        figures: of this process.
+        device: where the processes exchange them.
+        summed: those whose sum is wanted.
+    """
+    if not dist.is_initialized():
+        return dict(figures)
+    total = torch.tensor(list(figures.values()), dtype=torch.float64, device=device)
+    dist.all_reduce(total)
+    counts = [1 if name in summed else dist.get_world_size() for name in figures]
+    return {name: value / count for name, value, count in zip(figures, total.tolist(), counts, strict=True)}
+
+
+def in_any(flag: Tensor) -> bool:
+    """Whether a flag is set in any of the processes, so that all of them stop where one must."""
+    if dist.is_initialized():
+        flag = flag.to(torch.uint8)
+        dist.all_reduce(flag, dist.ReduceOp.MAX)
+    return bool(flag)
+
+
+def gather_objects(x: T) -> list[T]:
+    """What all processes have, in their order."""
+    if not dist.is_initialized():
+        return [x]
+    found: list[T | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(found, x)
+    return found  # type: ignore[return-value]
+
+
 def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
     """Give every process the mean of all processes' gradients; a parameter that one of them did not use counts as 0."""
     if not dist.is_initialized():
         return
-    for parameter in parameters:
+    own = list(parameters)
+    for parameter in own:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-        dist.all_reduce(parameter.grad)
-        parameter.grad /= dist.get_world_size()
+    for kind in dict.fromkeys(parameter.dtype for parameter in own):  # one, as a rule, and so one call
+        grads = [parameter.grad for parameter in own if parameter.dtype == kind and parameter.grad is not None]
+        flat = torch.cat([grad.flatten() for grad in grads])
+        dist.all_reduce(flat)
+        flat /= dist.get_world_size()
+        for grad, mean in zip(grads, flat.split([grad.numel() for grad in grads]), strict=True):
+            grad.copy_(mean.view_as(grad))

@@ -22,10 +22,12 @@ from swirl_lightning.models import BaseModel, Policy, Weights
 from swirl_lightning.models.limits import check_limits
 from swirl_lightning.models.optimizers import OptimizerOptions
 from swirl_lightning.modules.checkpoint import read_checkpoint
-from swirl_lightning.modules.evaluation import Evaluation
+from swirl_lightning.modules.evaluation import Evaluation, fingerprint
 from swirl_lightning.modules.fwm import ForwardWorldModel
 from swirl_lightning.modules.grpo_mixin import GRPOMixin
 from swirl_lightning.modules.idm import InverseDynamicsModel
+from swirl_lightning.modules.origin import check_origin, origin_of
+from swirl_lightning.modules.processes import gather_objects, mean_figures
 from swirl_lightning.modules.random_state import get_random_state, set_random_state
 from swirl_lightning.modules.schedule import NamedStage, Stage, find_phase
 from swirl_lightning.modules.updates import Place, Updates
@@ -34,7 +36,7 @@ from swirl_lightning.plan.passes import Pass
 from swirl_lightning.plan.run_shape import RoleShape, RunShape
 from swirl_lightning.plan.sizes import available_bytes
 from swirl_lightning.rewards import LikelihoodReward, Reward
-from swirl_lightning.types import Batch, InputError, Prediction, Transition, check_number
+from swirl_lightning.types import Batch, InputError, Prediction, Role, Transition, check_number
 
 REFERENCE = "reference"
 """The weight set of the phase's learner as the phase began; no more than one role needs it at a time."""
@@ -118,15 +120,19 @@ class SWIRL(L.LightningModule):
         self.stage: NamedStage | None = None
         self.results: dict[str, dict[str, float]] = {}
         self.predictions: list[tuple[Transition, Prediction]] = []
+        self._origin: dict[str, Any] = {}
+        self._fingerprints: dict[Role, bytes] | None = None
         self._random_state: dict[str, Any] | None = None
 
     # ---- set-up
 
     def setup(self, stage: str) -> None:
         """Build tokenizer, codec and weights; the tokenizer may be trained on the run's own training texts."""
+        data: TransitionDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        if stage == "fit":
+            self._origin = origin_of(self, data, self.schedule, self.trainer.world_size)
         if hasattr(self, "weights"):
             return
-        data: TransitionDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
         parts = data.parts()
         self.layouts = {"": self.layout or Layout()}
         if self.layout is None:
@@ -237,7 +243,7 @@ class SWIRL(L.LightningModule):
         return role.reference if self.shared_weights else role.policy
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, dict[str, float]]:
-        """One update of the running stage's phase. Returns its figures."""
+        """One update of the running stage's phase. Returns its figures, those of all processes."""
         assert self.stage is not None
         started = time.perf_counter()
         optimizers: Any = self.optimizers()
@@ -252,8 +258,9 @@ class SWIRL(L.LightningModule):
         seconds = time.perf_counter() - started
         tokens, gradient_tokens = (after - b for after, b in zip(self._tokens(), before, strict=True))
         figures |= {f"share_{name}": value / seconds for name, value in self.updates.seconds.items()}
-        figures |= {"tokens": tokens, "gradient_tokens": gradient_tokens, "tokens_per_second": tokens / seconds}
-        return {"metrics": figures}
+        figures |= {"tokens": tokens, "gradient_tokens": gradient_tokens, "seconds": seconds}
+        figures = mean_figures(figures, self.device, summed=("tokens", "gradient_tokens"))
+        return {"metrics": figures | {"tokens_per_second": figures["tokens"] / figures.pop("seconds")}}
 
     def _own_gradients(self) -> AbstractContextManager[Any]:
         """Backward passes give this process's gradients alone: their number differs from process to process."""
@@ -273,16 +280,18 @@ class SWIRL(L.LightningModule):
 
     def validation_step(self, batch: list[Transition], batch_idx: int, dataloader_idx: int = 0) -> None:
         """Evaluate one batch of the split that ``dataloader_idx`` stands for."""
-        if not self.can_answer:
+        if not (batch and self.can_answer):  # a process that has no share of a split gets an empty batch of it
             return
         split = self._splits()[dataloader_idx]
-        predictions = self._evaluation(split).update(self, batch, keep=self.trainer.state.fn == "fit")
+        predictions = self._evaluation(split).update(self, batch, self._fingerprints)
         if split == "test":
             self.predictions += zip(batch, predictions, strict=True)
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the predictions of the evaluation before."""
+        """Forget the predictions of the evaluation before; within a fit, see which weights are evaluated."""
         self.predictions = []
+        fit = self.trainer.state.fn == "fit" and self.can_answer
+        self._fingerprints = {role.role: fingerprint(role.policy) for role in (self.fwm, self.idm)} if fit else None
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics of every split and keep them in ``results``."""
@@ -298,7 +307,7 @@ class SWIRL(L.LightningModule):
 
     def predict_step(self, batch: list[Transition], batch_idx: int) -> list[Prediction]:
         """What both roles say of the batch."""
-        return self._evaluation("test").update(self, batch)
+        return self._evaluation("test").update(self, batch) if batch else []
 
     def add_results(self, split: str, metrics: Mapping[str, float]) -> None:
         """Put what a callback has measured beside the metrics of a split."""
@@ -330,10 +339,11 @@ class SWIRL(L.LightningModule):
         self.weights.load_tensors(state_dict)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what Lightning leaves out: random states, and a tokenizer that was trained."""
+        """Add what Lightning leaves out: what run it is, random states, and a tokenizer that was trained."""
         checkpoint["swirl"] = {
             "version": __version__,
-            "random_state": get_random_state(),
+            "origin": self._origin,
+            "random_states": gather_objects(get_random_state()),
             "micro_batch": tuple(self.fwm.policy.sizes),
             "layouts": {name: layout.markers for name, layout in self.layouts.items()},
             "tokenizer": self.codec.tokenizer.backend_tokenizer.to_str() if self.base.trains_tokenizer else None,
@@ -344,12 +354,18 @@ class SWIRL(L.LightningModule):
 
         ``auto`` depends on the memory that is free; a resumed run keeps to what it began with, for sums taken in
         another order differ in their last bits.
+
+        Raises:
+            InputError: it is of another model, or a fit would go on from it as another run.
         """
         if "swirl" not in checkpoint:
             raise InputError("checkpoint: not written by swirl-lightning (it has no 'swirl' entry)")
         saved = checkpoint["swirl"]
+        if self.trainer.state.fn == "fit":
+            begun = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["started"]
+            check_origin(saved.get("origin"), self._origin, begun, self.trainer.ckpt_path)
+            self._random_state = saved["random_states"][self.global_rank]
         self._check_layouts({name: Layout(*markers) for name, markers in saved["layouts"].items()})
-        self._random_state = saved["random_state"]
         if self.micro_batch == "auto":
             for role in (self.fwm, self.idm):
                 role.policy.sizes = role.reference.sizes = MicroBatchSizes(*saved["micro_batch"])

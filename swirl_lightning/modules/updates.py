@@ -91,9 +91,14 @@ class Updates:
         )
 
     def seeds(self, purpose: str, count: int) -> list[int]:
-        """One seed per prompt, from the position in the run alone: a resumed run draws the same."""
-        place = (self.seed, self.place.stage, self.place.update, self.place.rank, purpose)
-        return [int.from_bytes(blake2b(repr((*place, i)).encode(), digest_size=6).digest()) for i in range(count)]
+        """One seed per prompt of this process, which has as many as the others.
+
+        It follows from the place in the run and in the batch of all processes: a resumed run draws the same, and so
+        does another number of processes on the same batch.
+        """
+        place = (self.seed, self.place.stage, self.place.update, 0, purpose)
+        own = range(self.place.rank * count, (self.place.rank + 1) * count)
+        return [int.from_bytes(blake2b(repr((*place, i)).encode(), digest_size=6).digest()) for i in own]
 
     @contextmanager
     def clock(self, name: str) -> Iterator[None]:

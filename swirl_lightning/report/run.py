@@ -53,7 +53,7 @@ def read_run(folder: Path) -> Run:
         for key in ("metrics", "validation"):
             if not isinstance(stage.get(key) or {}, dict):
                 raise InputError(f"{path}: stages[{index}].{key}: expected an object, found {_found(stage[key])}")
-    return Run(folder, results, _rows(folder / "history.jsonl"), _rows(folder / "samples.jsonl"))
+    return Run(folder, results, read_rows(folder / "history.jsonl"), read_rows(folder / "samples.jsonl"))
 
 
 def number(row: Mapping[str, Any], key: str) -> float | None:
@@ -64,7 +64,12 @@ def number(row: Mapping[str, Any], key: str) -> float | None:
     return float(value)
 
 
-def _rows(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[Row]:
+    """The rows of history.jsonl or samples.jsonl; none where there is no file.
+
+    Raises:
+        InputError: a line is no row; half a line at the end, which a kill leaves, is passed over.
+    """
     if not path.is_file():
         return []
     rows = []

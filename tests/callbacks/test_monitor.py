@@ -1,5 +1,7 @@
 """Figures that reach the logger, and warnings of collapse."""
 
+import json
+
 import pytest
 import torch
 
@@ -58,6 +60,16 @@ def test_the_end_of_the_phase_counts(judge):
     assert len(judge([HEALTHY] * 10 + [bad] * 4, last=4)) == 1
 
 
+def test_a_run_that_goes_on_judges_what_was_before_too(toy_trainer, toy_swirl, caplog):
+    before, after = PhaseMonitor(), PhaseMonitor()
+    trainer, model = toy_trainer("vim", log_every_n_steps=1000), toy_swirl()
+    trainer.fit_loop.epoch_progress.current.processed = 1
+    before.on_train_batch_end(trainer, model, {"metrics": HEALTHY | {"entropy": 1e-5}}, [], 0)
+    after.load_state_dict(before.state_dict())
+    after.on_train_epoch_end(trainer, model)
+    assert "entropy is 1e-05 over the last 1 updates" in caplog.text
+
+
 def test_limits_are_options(judge):
     assert judge([HEALTHY | {"truncated_share": 0.6}], max_truncated=0.7) == []
     assert len(judge([HEALTHY], max_truncated=0.05)) == 1
@@ -67,8 +79,8 @@ def test_figures_reach_the_logger(toy_trainer, toy_swirl, toy_data):
     trainer = toy_trainer(Stage("sft", updates=2), Stage("vim", updates=2), log_every_n_steps=1)
     trainer.fit(toy_swirl(), datamodule=toy_data())
     logged = {key: float(value) for key, value in trainer.logged_metrics.items()}
-    recorder = next(c for c in trainer.callbacks if type(c).__name__ == "RunRecorder")
-    last = {f"vim/{key}": value for key, value in recorder.history[-1].items() if key not in ("stage", "update")}
+    row = json.loads((trainer.run_dir / "history.jsonl").read_text().splitlines()[-1])
+    last = {f"vim/{key}": value for key, value in row.items() if key not in ("stage", "update")}
     assert {key: value for key, value in logged.items() if key.startswith("vim/")} == pytest.approx(last, rel=1e-5)
     assert {"vim/reward", "vim/reward_std", "vim/kl", "vim/entropy", "vim/bound", "vim/grad_norm"} <= last.keys()
     assert torch.tensor(list(last.values())).isfinite().all()

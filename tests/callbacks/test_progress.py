@@ -1,107 +1,79 @@
-"""What is shown while a run goes on: the bar by the clock, the history by the update, both after a resume."""
+"""The bar: by time, with reward and time left after the first update, after a resume too."""
 
-import json
+import re
+import shutil
+from types import SimpleNamespace
 
 import lightning as L
 import pytest
 
-from swirl_lightning.callbacks import PhaseCheckpoint, PhaseProgress, RunRecorder
-from swirl_lightning.callbacks import progress as module
+from swirl_lightning.callbacks import PhaseCheckpoint, PhaseProgress, progress
 from swirl_lightning.modules.schedule import Stage
 from swirl_lightning.types import InputError
 
+SHOWN = re.compile(r"(\w+): +\d+%\|[^|]*\| (\d+)/(\d+) \[\d\d:\d\d<([\d:?]+), ([^\]]*)\]")
 
-class Shown(PhaseProgress):
-    """A bar that also keeps what it shows after every update."""
 
-    def __init__(self, **options):
-        super().__init__(**options)
-        self.seen = []
+class Keep(L.Callback):
+    """Keeps the checkpoint that an update finds."""
 
-    def on_train_batch_end(self, *args):
-        super().on_train_batch_end(*args)
-        bar = self.train_progress_bar
-        self.seen.append((bar.n, bar.total, bar.desc.strip(": "), bar.postfix or ""))
+    def __init__(self, update):
+        self.update = update
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        if trainer.fit_loop.current.name == "vim" and batch_idx == self.update:
+            shutil.copy(PhaseCheckpoint.path(trainer), trainer.run_dir / "kept.ckpt")
 
 
 @pytest.fixture
-def clock(monkeypatch):
-    """The time, which only a test lets pass."""
-    now = [100.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
-    return now
+def bars(toy_trainer, toy_swirl, toy_data, monkeypatch, capsys):
+    """What is shown of a run whose updates take so many seconds: stage, update, of how many, time left, figures."""
+
+    def run(seconds, *callbacks, ckpt_path=None, **options):
+        clock = iter(range(10_000))
+        monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: 1000 + next(clock) * seconds))
+        stages = (Stage("sft", updates=4), Stage("vim", updates=6))
+        trainer = toy_trainer(
+            *stages, enable_progress_bar=True, callbacks=[*callbacks, PhaseCheckpoint(every_n_updates=1)], **options
+        )
+        capsys.readouterr()
+        trainer.fit(toy_swirl(), datamodule=toy_data(), ckpt_path=ckpt_path, weights_only=True)
+        return trainer, [match.groups() for match in SHOWN.finditer(capsys.readouterr().out)]
+
+    return run
 
 
-class Passes(L.Callback):
-    """Lets so many seconds pass with every update."""
-
-    def __init__(self, now, seconds):
-        self.now, self.seconds = now, seconds
-
-    def on_train_batch_start(self, *args):
-        self.now[0] += self.seconds
+def updates(shown, stage):
+    return sorted({int(update) for name, update, *_ in shown if name == stage})
 
 
-def shown(toy_trainer, toy_swirl, toy_data, clock, seconds, updates):
-    bar = Shown()
-    trainer = toy_trainer(
-        Stage("vim", updates=updates), callbacks=[Passes(clock, seconds), bar], enable_progress_bar=True
-    )
-    trainer.fit(toy_swirl(), datamodule=toy_data())
-    return bar.seen
+def test_slow_updates_show_at_once(bars):
+    _, shown = bars(30)
+    assert updates(shown, "warmup") == [0, 1, 2, 3, 4]
+    assert updates(shown, "vim") == [0, 1, 2, 3, 4, 5, 6]
+    first = [bar for bar in shown if bar[:2] == ("vim", "1")][-1]
+    assert first[2] == "6"
+    assert "?" not in first[3]
+    assert "reward=-" in first[4]
 
 
-def test_slow_updates_are_shown_at_once(toy_trainer, toy_swirl, toy_data, clock):
-    seen = shown(toy_trainer, toy_swirl, toy_data, clock, 30, 3)
-    assert [(n, total, name) for n, total, name, _ in seen] == [(1, 3, "vim"), (2, 3, "vim"), (3, 3, "vim")]
-    assert all("reward=" in figures and "kl=" in figures for *_, figures in seen)
+def test_fast_updates_show_together(bars):
+    _, shown = bars(0.2)
+    assert updates(shown, "vim") == [0, 1, 4, 6]  # at once, after half a second, and the last one
+    _, shown = bars(0.2, PhaseProgress(seconds=100))
+    assert updates(shown, "vim") == [0, 1, 6]
 
 
-def test_quick_updates_are_shown_by_the_clock(toy_trainer, toy_swirl, toy_data, clock):
-    seen = shown(toy_trainer, toy_swirl, toy_data, clock, 0.2, 8)
-    assert [n for n, *_ in seen] == [1, 1, 1, 4, 4, 4, 7, 8]  # the last of a phase always
-
-
-def test_after_a_resume_the_bar_has_its_total(toy_trainer, toy_swirl, toy_data, clock):
-    class Stop(L.Callback):
-        def on_train_batch_end(self, trainer, model, outputs, batch, batch_idx):
-            if batch_idx == 1:
-                raise KeyError("stopped")
-
-    stages, keep = Stage("vim", updates=5), PhaseCheckpoint(every_n_updates=1)
-    trainer = toy_trainer(stages, callbacks=[keep])
-    trainer.callbacks.append(Stop())  # after the checkpoint
-    with pytest.raises(KeyError):
-        trainer.fit(toy_swirl(), datamodule=toy_data())
-    history = trainer.run_dir / "history.jsonl"
-    assert [json.loads(line)["update"] for line in history.read_text().splitlines()] == [0, 1]  # at once
-    with history.open("a") as file:
-        file.write('{"stage": "vim", "update": 2}\n{"stage"')  # what a killed run wrote after its checkpoint
-    bar = Shown()
-    resumed = toy_trainer(stages, callbacks=[PhaseCheckpoint(), bar], enable_progress_bar=True, run_version=0)
-    resumed.fit(toy_swirl(), datamodule=toy_data(), ckpt_path=PhaseCheckpoint.path(trainer), weights_only=True)
-    assert [(n, total) for n, total, *_ in bar.seen] == [(3, 5), (3, 5), (5, 5)]
-    assert bar.seen[0][2] == "vim"
-    assert bar.train_progress_bar.initial == 2  # time left is told by the updates of this process
-    assert [json.loads(line)["update"] for line in history.read_text().splitlines()] == [0, 1, 2, 3, 4]
-
-
-def test_a_row_of_history_after_every_update(toy_trainer, toy_swirl, toy_data):
-    """Before the stage ends, with all of the update's figures."""
-    lengths = []
-
-    class Count(L.Callback):
-        def on_train_batch_end(self, trainer, *args):
-            lengths.append(len((trainer.run_dir / "history.jsonl").read_text().splitlines()))
-
-    trainer = toy_trainer(Stage("sft", updates=2), Stage("vim", updates=2))
-    trainer.callbacks.append(Count())
-    trainer.fit(toy_swirl(), datamodule=toy_data())
-    assert lengths == [1, 2, 3, 4]
-    recorder = next(c for c in trainer.callbacks if isinstance(c, RunRecorder))
-    assert list(map(json.loads, (trainer.run_dir / "history.jsonl").read_text().splitlines())) == recorder.history
+def test_after_a_resume_the_bar_has_its_name_total_and_time(bars):
+    trainer, _ = bars(30, Keep(3))
+    _, shown = bars(30, ckpt_path=trainer.run_dir / "kept.ckpt")
+    assert updates(shown, "vim") == [3, 4, 5, 6]
+    assert {total for name, _, total, *_ in shown} == {"6"}
+    first = [bar for bar in shown if bar[:2] == ("vim", "4")][-1]
+    assert "?" not in first[3]
+    assert "reward=-" in first[4]
 
 
 def test_seconds_are_checked():
-    with pytest.raises(InputError, match=r"PhaseProgress\.seconds: found -1, expected at least 0"):
-        PhaseProgress(seconds=-1)
+    with pytest.raises(InputError, match="PhaseProgress.seconds"):
+        PhaseProgress(seconds=float("nan"))

@@ -212,7 +212,7 @@ WRONG = {
     "a saved list": (["--ckpt_path={wrong}/list.ckpt"], ["list.ckpt", "not written by"]),
     "other shapes": (
         ["--ckpt_path={run}/checkpoints/last.ckpt", "--model.base.hidden_size=16"],
-        ["does not fit", "(checkpoint: (", "model: (", "config.yaml"],
+        ["last.ckpt is of a run that differs", "model.base.init_args.hidden_size (32 there, 16 here)", "config.yaml"],
     ),
     "folder in use": (
         ["--trainer.default_root_dir={run}/..", "--trainer.run_version=0"],

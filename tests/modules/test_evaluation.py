@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from swirl_lightning.engine import GREEDY
+from swirl_lightning.modules import swirl
 from swirl_lightning.modules.evaluation import Evaluation, fingerprint
 from swirl_lightning.modules.grpo_mixin import target_logprobs
 from swirl_lightning.types import InputError
@@ -135,21 +136,25 @@ def test_only_the_role_that_has_learned_is_asked_again(phase_swirl, monkeypatch,
         examine = role.examine
         monkeypatch.setattr(role, "examine", lambda *args, n=name, f=examine: asked.append(n) or f(*args))
     evaluation = model.evaluations["test"]
-    evaluation.update(model, data.test, keep=True)
+
+    def weights():
+        return {name: fingerprint(role.policy) for name, role in roles.items()}
+
+    evaluation.update(model, data.test, weights())
     evaluation.compute()
     assert sorted(asked) == ["fwm", "idm"]
 
     with torch.no_grad():
         for parameter in roles[learner].policy.parameters():
             parameter.neg_()
-    said = evaluation.update(model, data.test, keep=True)
+    said = evaluation.update(model, data.test, weights())
     values = evaluation.compute()
     assert asked[2:] == [learner]
     fresh = Evaluation()
     assert fresh.update(model, data.test) == said
     assert fresh.compute() == values
 
-    evaluation.update(model, data.test[:1], keep=True)  # others are not those that were answered
+    evaluation.update(model, data.test[:1], weights())  # others are not those that were answered
     assert sorted(asked[5:]) == ["fwm", "idm"]
 
 
@@ -161,3 +166,14 @@ def test_a_fingerprint_is_of_every_bit(phase_swirl):
     with torch.no_grad():
         weight[-1] = torch.nextafter(weight[-1], torch.tensor(2.0))
     assert before != fingerprint(model.fwm.policy)
+
+
+def test_weights_are_hashed_once_an_evaluation(toy_trainer, toy_swirl, toy_data, monkeypatch):
+    """Whatever the number of batches and of splits, and not at all where nothing is kept."""
+    hashed = []
+    monkeypatch.setattr(swirl, "fingerprint", lambda policy: hashed.append(policy.name) or fingerprint(policy))
+    trainer, model = toy_trainer("pretrain", "sft", "vim", limit_val_batches=1.0), toy_swirl()
+    trainer.fit(model, datamodule=toy_data(eval_batch_size=1))
+    assert hashed == ["fwm", "idm"] * 2
+    trainer.test(model, datamodule=toy_data(eval_batch_size=1), verbose=False)
+    assert len(hashed) == 4

@@ -13,6 +13,7 @@ from swirl_lightning.engine.rollouts import Rollouts
 from swirl_lightning.modules.grpo_mixin import GRPOMixin
 from swirl_lightning.modules.learning import Lesson
 from swirl_lightning.modules.phases.base import Run
+from swirl_lightning.modules.processes import in_any
 from swirl_lightning.modules.scoring import scoring_task
 from swirl_lightning.rewards import Reward
 from swirl_lightning.types import Encoded, Ids, Transition
@@ -55,7 +56,7 @@ def reinforce(
         task = scoring_task(rollouts, transitions, codes, targets, learner=learner, scorer=scorer, codec=run.codec)
         rewards = reward(rollouts, task, run.frozen(scorer))
         for name, x in (("log-prob of a sample", rollouts.logp), ("reward", rewards.total)):
-            if not x.isfinite().all():
+            if in_any(~x.isfinite().all()):
                 raise updates.diverged(learner, f"a {name} is not finite")
         experience = learner.experience(rollouts, rewards.total, ref_prompts)
     sequence_kl = 0.0
