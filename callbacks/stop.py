@@ -53,7 +53,9 @@ class StopOnSignal(L.Callback):
             self._end(f"after {loop.finished.name}")
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Put the handlers back that were there."""
+        """Put the handlers back that were there; once told to end, a second signal still ends the process at once."""
+        if self._received is not None:
+            return
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers = {}
@@ -63,6 +65,7 @@ class StopOnSignal(L.Callback):
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self._received = signal.Signals(number)
+        os.write(2, f"\n{self._received.name}: ending after the running update; once more ends at once\n".encode())
 
     def _told(self, trainer: L.Trainer) -> bool:
         told = self._received is not None

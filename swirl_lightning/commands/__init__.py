@@ -7,8 +7,11 @@ import os
 import shlex
 import signal
 import sys
+import threading
 import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +33,7 @@ class Command(NamedTuple):
     does: str
 
 
+SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP")
 COMMANDS = {
     "fit": Command("fit", "train; every key of the configuration has its --option"),
     "validate": Command("fit", "measure a checkpoint on the validation episodes"),
@@ -68,6 +72,11 @@ def main(args: list[str] | None = None) -> int:
         and a signal's number if that ended it.
     """
     given = sys.argv[1:] if args is None else args
+    with _signals():
+        return _main(given)
+
+
+def _main(given: list[str]) -> int:
     try:
         if given[:1] == ["--version"]:
             print(f"swirl {__version__}")
@@ -85,11 +94,11 @@ def main(args: list[str] | None = None) -> int:
     except Stopped as stopped:
         print(f"\n{stopped}; to continue: {_continued(given)}", file=sys.stderr)
         return 128 + stopped.signal
-    except KeyboardInterrupt:
-        return _interrupted()
+    except KeyboardInterrupt as interrupt:
+        return _interrupted(interrupt)
     except SystemExit as left:  # Lightning's answer to Ctrl-C before there is anything to save
         if isinstance(left.__context__, KeyboardInterrupt):
-            return _interrupted()
+            return _interrupted(left.__context__)
         raise
     except FloatingPointError as error:
         print(f"training stopped: {error}", file=sys.stderr)
@@ -119,9 +128,33 @@ def _continued(args: list[str]) -> str:
     return shlex.join(["swirl", *args, *([] if "--ckpt_path=last" in args else ["--ckpt_path=last"])])
 
 
-def _interrupted() -> int:
-    print("stopped by SIGINT before there was anything to save", file=sys.stderr)
-    return 128 + signal.SIGINT
+def _interrupted(interrupt: KeyboardInterrupt) -> int:
+    (number,) = interrupt.args or (signal.SIGINT,)
+    print(f"stopped by {signal.Signals(number).name} before there was anything to save", file=sys.stderr)
+    return 128 + int(number)
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Let what a signal leaves behind be cleared away, and its word be said. Training sets its own handlers later."""
+    known = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        known = []
+    before = {number: signal.getsignal(number) for number in known}
+    for number, handler in before.items():
+        if handler in (signal.SIG_DFL, signal.default_int_handler):  # and not what nohup ignores
+            signal.signal(number, _interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+    os.write(2, f"\n{signal.Signals(number).name}: stopping\n".encode())
+    raise KeyboardInterrupt(number)
 
 
 def _meant_for_users(error: BaseException) -> InputError | None:
