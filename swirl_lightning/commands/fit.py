@@ -121,7 +121,7 @@ class SwirlCLI(LightningCLI):
         path = config.get("ckpt_path")
         if path == "last":
             root = Path(config.trainer.default_root_dir)
-            found = [n for n in versions_of(root) if _last(root, n).is_file()]
+            found = [n for n in versions_of(root) if _last(root, n).exists()]
             if config.trainer.run_version is not None:
                 found = [n for n in found if n == config.trainer.run_version]
             if found:
@@ -141,7 +141,7 @@ class SwirlCLI(LightningCLI):
             raise InputError(f"swirl {subcommand} needs a trained model: give --ckpt_path FILE, or --ckpt_path last")
         elif (
             config.trainer.run_version is not None
-            and _last(Path(config.trainer.default_root_dir), config.trainer.run_version).is_file()
+            and _last(Path(config.trainer.default_root_dir), config.trainer.run_version).exists()
         ):
             raise InputError(
                 f"trainer.run_version: {config.trainer.run_version} already holds a run; continue it with "
