@@ -54,7 +54,8 @@ def collect_tool(
         out: the folder to write; it is made where it does not exist.
         server: a command line, begun by NAME=VALUE words for its environment where it needs some, or the URL of a
             server that speaks streamable HTTP. {folder} in it is a fresh folder for each episode; the data says
-            {folder} too.
+            {folder} too. A value whose name says key, token, secret, password or the like is written nowhere: data,
+            record and messages have ... in its place.
         headers: of every request to a URL, for example {"Authorization": "Bearer $TOKEN"}, where $TOKEN stands for the
             environment variable. They are not written anywhere.
         episodes: number of episodes; with calls, as many as they fill.
@@ -91,7 +92,7 @@ def collect_tool(
     listed, left_out = choose_tools(asyncio.run(_list_tools(reached, files)), tools, allow or [], script)
     world = World(reached, listed, steps, seed, script, values or {}, files, docs, max_chars)
     if dry_run:
-        print("\n".join(_plan(world, names, left_out)))
+        print(reached.secrets.hide("\n".join(_plan(world, names, left_out))))
         return
     if left_out:
         logger.info(left_out)
@@ -103,8 +104,12 @@ def collect_tool(
         "allow": allow, "calls": calls and calls.name, "values": values, "files": files and files.name, "docs": docs,
         "timeout": timeout, "max_chars": max_chars, "fractions": list(fractions),
     }  # fmt: skip
-    given = {name: value for name, value in arguments.items() if value is not None}
-    found = {"server": reached.about, "tools": [tool.name for tool in listed], "lost": world.lost}
+    given = reached.secrets.hide_in({name: value for name, value in arguments.items() if value is not None})
+    found = {
+        "server": reached.secrets.hide_in(reached.about),
+        "tools": [tool.name for tool in listed],
+        "lost": world.lost,
+    }
     write_collection(out, parts, describe_run("tool", out, given, ["mcp"]) | found)
 
 

@@ -114,7 +114,7 @@ async def play(world: World, number: int, name: str) -> list[Transition]:
                         if len(next_state) > world.max_chars:
                             logger.info("%s: ends before step %d, whose state would be too long", title, step)
                             return transitions
-                        action = write_call(call.tool, call.arguments)
+                        action = world.server.secrets.hide(write_call(call.tool, call.arguments))
                         transitions.append(Transition(title, step, state, next_state, action))
                         state, step, call = next_state, step + 1, None
             except Exception as error:
@@ -127,9 +127,10 @@ async def play(world: World, number: int, name: str) -> list[Transition]:
 
 def _note_loss(world: World, title: str, call: Call | None, error: Exception) -> None:
     if call is None and not isinstance(error, InputError):  # all calls were answered; only the end was bad
-        logger.info("%s: the connection ended badly: %s", title, reason(error))
+        logger.info("%s: the connection ended badly: %s", title, world.server.secrets.hide(reason(error)))
         return
-    said = f"{title}: {write_call(call.tool, call.arguments)[:200] if call else 'start'}: {error}"
+    made = world.server.secrets.hide(write_call(call.tool, call.arguments))[:200] if call else "start"
+    said = f"{title}: {made}: {world.server.secrets.hide(str(error))}"
     world.lost.append(said)
     world.silent += 1
     logger.warning("left out: %s", said)
