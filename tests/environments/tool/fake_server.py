@@ -34,6 +34,7 @@ TOOLS = [
     tool("surf", {"readOnlyHint": True, "openWorldHint": True}),
     tool("unknown", None),
 ]
+ODD = tool("odd", READS, name={"type": "object", "properties": {"x": TEXT}, "required": 7})
 notes = {}
 
 
@@ -70,7 +71,7 @@ def answer(message):
             "serverInfo": {"name": "notes", "version": "1.0"},
         }
     if method == "tools/list":
-        return {"tools": [] if MODE == "bare" else TOOLS}
+        return {"tools": {"bare": [], "odd": [*TOOLS, ODD]}.get(MODE, TOOLS)}
     if method == "tools/call":
         with LOG.open("a") as log:
             log.write(params["name"] + "\n")

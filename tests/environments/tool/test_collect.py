@@ -227,6 +227,41 @@ def test_passwords_are_not_recorded():
     assert Server("https://me:pw@example.org/mcp?key=1", 1).public_address == "https://example.org/mcp"
 
 
+def test_a_malformed_tool_is_left_out_and_the_others_called(collect, log, caplog, in_a_minute):
+    with caplog.at_level(logging.WARNING):
+        episodes, record = collect(
+            server=f"{FAKE} {{log}} odd", tools=["odd", "put", "get"], episodes=4, steps=2, fractions=EQUAL
+        )
+    assert record["tools"] == ["put", "get"]
+    assert sum(map(len, episodes.values())) == 8
+    assert "tools left out: odd: its schema cannot be read (TypeError" in caplog.text
+    assert "odd" not in log.read_text()
+    with pytest.raises(InputError, match="no tool whose schema can be worked with among 1; tools left out: odd"):
+        collect(server=f"{FAKE} {{log}} odd", tools=["odd"])
+    with pytest.raises(InputError, match="found calls of 'odd', which cannot be documented"):
+        collect(*[("odd", {})] * 4, steps=1, server=f"{FAKE} {{log}} odd")
+
+
+def test_an_error_of_our_own_within_an_episode_ends_it(collect, monkeypatch, in_a_minute):
+    monkeypatch.setattr(episode.CallSource, "remember", lambda *args: 1 / 0)
+    with pytest.raises(InputError, match="no answer|collected no transition|lost"):
+        collect(tools=["put"], episodes=4, steps=3)
+
+
+def test_answers_that_are_all_errors_are_no_collection(collect, tmp_path, caplog):
+    with pytest.raises(
+        InputError, match=r"all 8 answers were errors, .*nothing is written \(get 8 of 8\); give values"
+    ):
+        collect(*[("get", {"name": "none"})] * 8, steps=2)
+    assert not (tmp_path / "out").exists()
+    with caplog.at_level(logging.WARNING):
+        collect(*[PUT, ("get", {"name": "none"}), ("get", {"name": "none"})] * 4, steps=3)
+    assert "8 of 12 answers were errors (put 0 of 4, get 8 of 8); give values" in caplog.text
+    caplog.clear()
+    collect(*[PUT, ("get", {"name": "none"})] * 4, steps=2, out="more")
+    assert not caplog.text
+
+
 SECRETS = {
     "settings": ("API_TOKEN='a \"long\" one' TZ=Europe/Oslo KEY_FILE={folder}/a serve", {'a "long" one'}),
     "options": ("serve --api-key abcde --password=fghi -token 'j k l' --mode plain", {"abcde", "fghi", "j k l"}),
