@@ -18,7 +18,7 @@ from swirl_lightning.environments.base import TransitionDataModule
 from swirl_lightning.modules import SWIRL
 from swirl_lightning.modules.checkpoint import read_checkpoint
 from swirl_lightning.trainer import SwirlTrainer, versions_of
-from swirl_lightning.types import InputError, check_number
+from swirl_lightning.types import InputError, check_number, say
 
 PARSERS = {
     "fit": {
@@ -128,7 +128,7 @@ class SwirlCLI(LightningCLI):
                 config.ckpt_path = str(_last(root, found[-1]))
                 config.trainer.run_version = found[-1]
             elif subcommand == "fit":
-                print(f"no checkpoint under {root} yet: starting from the beginning", file=sys.stderr)
+                say(f"no checkpoint under {root} yet: starting from the beginning", file=sys.stderr)
                 config.ckpt_path = None
                 config.trainer.run_version = versions_of(root)[-1] if versions_of(root) else None
             else:

@@ -18,7 +18,7 @@ from swirl_lightning.environments.tool.episode import CallSource, World, check_a
 from swirl_lightning.environments.tool.fitness import choose_fit
 from swirl_lightning.environments.tool.permission import choose_tools
 from swirl_lightning.environments.tool.server import FOLDER, Server, ServerLost
-from swirl_lightning.types import InputError, Transition
+from swirl_lightning.types import InputError, Transition, say
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ def collect_tool(
     listed, unfit = choose_fit(listed, drawer, script)
     world = World(reached, listed, steps, seed, script, values or {}, files, docs, max_chars)
     if dry_run:
-        print(reached.secrets.hide("\n".join(_plan(world, names, [left_out, unfit]))))
+        say(reached.secrets.hide("\n".join(_plan(world, names, [left_out, unfit]))))
         return
     if left_out:
         logger.info(left_out)
