@@ -61,6 +61,7 @@ def together(work, tmp_path, limit=LIMIT):
             RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", GROUP_RANK="0",
             MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), TORCHELASTIC_RUN_ID="test", GLOO_SOCKET_IFNAME="lo",
         )  # fmt: skip
+        os.environ.pop("PL_GLOBAL_SEED", None)  # another test's, which DDP would seed anew with
         rank_zero_only.rank = rank
         try:
             work()
