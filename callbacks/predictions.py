@@ -7,7 +7,8 @@ from typing import Any
 
 import lightning as L
 
-from swirl_lightning.callbacks.rows import lines, row_of, write_whole
+from swirl_lightning.callbacks.rows import lines, row_of
+from swirl_lightning.report.run import write_whole
 from swirl_lightning.types import say
 
 

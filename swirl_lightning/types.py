@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from signal import Signals
 from typing import Literal, NamedTuple, TextIO
@@ -61,6 +63,16 @@ def printable(text: str, kept: str = "\n\t") -> str:
 def say(text: object, file: TextIO | None = None) -> None:
     """Print for a terminal, to the standard output or another file; all that a command says goes through here."""
     print(printable(str(text)), file=file)
+
+
+@contextmanager
+def writing(path: object) -> Iterator[None]:
+    """What is written to the path: an error of the system that names no file names this one."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def check_number(

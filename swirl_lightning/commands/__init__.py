@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from importlib import import_module
@@ -80,7 +81,7 @@ def main(args: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to flush goes nowhere
         return 128 + signal.SIGPIPE
     except OSError as error:
-        _tell(f"error: {error.filename or 'the system'}: {error.strerror or error}")
+        _tell(f"error: {error.filename2 or error.filename or 'the system'}: {error.strerror or error}")
         return 2
     except Stopped as stopped:
         say(f"\n{stopped}; to continue: {_continued(given)}", file=sys.stderr)
@@ -120,6 +121,12 @@ class _Formatter(logging.Formatter):
         return printable(super().format(record))
 
 
+def _thread_ended(args: threading.ExceptHookArgs) -> None:
+    """Of a thread that writes (TensorBoard's), what the system refuses is told where its work is asked for next."""
+    if not isinstance(args.exc_value, OSError):
+        threading.__excepthook__(args)
+
+
 _format_warning = warnings.formatwarning
 
 
@@ -157,6 +164,7 @@ def _quiet() -> None:
     own.setLevel(logging.INFO)
     own.handlers = [logging.StreamHandler()]  # on the standard error of this moment
     own.handlers[0].setFormatter(_Formatter())
+    threading.excepthook = _thread_ended
     warnings.formatwarning = lambda *args, **options: printable(_format_warning(*args, **options))
     for message in (
         ".*does not have many workers.*",

@@ -98,7 +98,12 @@ class SwirlCLI(LightningCLI):
             "parser_class": FitParser,
             "parser_kwargs": {"prog": "swirl"} | PARSERS,
         }
-        super().__init__(SWIRL, TransitionDataModule, args=args, **settings | options)
+        try:
+            super().__init__(SWIRL, TransitionDataModule, args=args, **settings | options)
+        except OSError as error:
+            if hasattr(self, "trainer"):
+                error.filename = error.filename or self.trainer.log_dir
+            raise
 
     def add_arguments_to_parser(self, parser: Any) -> None:
         """One seed for everything."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from swirl_lightning.types import InputError
+from swirl_lightning.types import InputError, writing
 
 Row = dict[str, Any]
 
@@ -91,3 +92,14 @@ def read_rows(path: Path) -> list[Row]:
 
 def _found(value: object) -> str:
     return f"the keys {sorted(value)}" if isinstance(value, dict) else f"{type(value).__name__} {str(value)[:40]!r}"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file beside its place and move it there, so that it is whole or as it was."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with writing(path):
+            partial.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
