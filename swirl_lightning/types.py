@@ -62,7 +62,7 @@ def printable(text: str, kept: str = "\n\t") -> str:
 
 def say(text: object, file: TextIO | None = None) -> None:
     """Print for a terminal, to the standard output or another file; all that a command says goes through here."""
-    print(printable(str(text)), file=file)
+    print(printable(str(text)), file=file, flush=True)
 
 
 @contextmanager

@@ -68,7 +68,22 @@ def main(args: list[str] | None = None) -> int:
         The exit code: 0 done, 1 training failed, a plan does not fit or nothing of use was predicted, 2 bad input, 128
         and a signal's number if that ended it.
     """
-    given = sys.argv[1:] if args is None else args
+    try:
+        try:
+            return _main(sys.argv[1:] if args is None else args)
+        finally:
+            if sys.stdout:
+                sys.stdout.flush()  # not when Python ends: nothing could be told of it then
+    except OSError as error:  # of the output itself
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to flush goes nowhere
+        if isinstance(error, BrokenPipeError):  # whoever read the output has gone, as head does
+            return 128 + signal.SIGPIPE
+        _tell(f"error: the output: {error.strerror or error}")
+        return 2
+
+
+def _main(given: list[str]) -> int:
+    """The command, and whatever goes wrong in it as a line and an exit code."""
     try:
         if given[:1] == ["--version"]:
             say(f"swirl {__version__}")
@@ -77,9 +92,8 @@ def main(args: list[str] | None = None) -> int:
         module = import_module(f"swirl_lightning.commands.{COMMANDS[name].module}")
         _quiet()  # not before the import: Lightning sets the levels of its loggers when it is imported
         code: int = getattr(module, name)(given[1:])
-    except BrokenPipeError:  # whoever read the output has gone, as head does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to flush goes nowhere
-        return 128 + signal.SIGPIPE
+    except BrokenPipeError:
+        raise
     except OSError as error:
         _tell(f"error: {error.filename2 or error.filename or 'the system'}: {error.strerror or error}")
         return 2

@@ -120,7 +120,7 @@ def _read_record(folder: Path) -> dict[Split, str]:
     try:
         files = json.loads(path.read_bytes())["files"]
         return {split: str(files[split]["sha256"]) for split in SPLITS}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"{path}: found no readable record ({type(error).__name__}: {error}), expected files.SPLIT.sha256 for each "
             f"of {', '.join(SPLITS)}; restore the file or collect again"

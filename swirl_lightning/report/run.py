@@ -43,7 +43,7 @@ def read_run(folder: Path) -> Run:
         raise InputError(f"{path}: not found; expected the folder of a run, which holds results.json")
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON ({error}); restore the file or run the training again") from error
     stages = results.get("stages") if isinstance(results, dict) else None
     if not isinstance(stages, list):
@@ -80,7 +80,7 @@ def read_rows(path: Path) -> list[Row]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if index == len(lines):  # a run that was killed leaves half a line, without a newline
                 break
             raise InputError(f"{path}:{index}: not valid JSON ({error}); mend or delete the line") from error
