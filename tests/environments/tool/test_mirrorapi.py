@@ -106,7 +106,7 @@ class TestRows:
             ({"instruction": "Hello"}, "instruction: found no state"),
             ({"instruction": "API doc:\n{}\n\nRequest:\n{'api_na"}, "instruction: found no request that can be read"),
             ({"instruction": "API doc:\n{}\n\nRequest:\n{'api_name': 3}"}, "instruction: found no request"),
-            ({"instruction": "API doc:\n{}\n\nRequest:\n{'api_name': 'a', 'tool_input': {1, 2}}"}, "instruction: found no r"),
+            ({"instruction": "API doc:\n{}\n\nRequest:\n{'api_name': 'a', 'tool_input': {1}}"}, "instruction: found no r"),
             ({"instruction": "API doc:\n{}\n\nRequest:\n{'api_name': 'a', 'tool_input': b'y'}"}, "instruction: found no r"),
             ({"instruction": "API doc:\n{}\n\nRequest:\n{'api_name': 'a', (1, 2): ...}"}, "instruction: found no r"),
             ({"instruction": 3}, "instruction: found int, expected text"),
