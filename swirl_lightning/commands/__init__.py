@@ -10,15 +10,14 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
 from swirl_lightning import __version__
 from swirl_lightning.commands.menu import Menu
-from swirl_lightning.types import InputError, Stopped
+from swirl_lightning.commands.signals import stopped_by_signals
+from swirl_lightning.types import InputError, Stopped, printable, say
 
 
 class Command(NamedTuple):
@@ -33,7 +32,6 @@ class Command(NamedTuple):
     does: str
 
 
-SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP")
 COMMANDS = {
     "fit": Command("fit", "train; every key of the configuration has its --option"),
     "validate": Command("fit", "measure a checkpoint on the validation episodes"),
@@ -71,50 +69,75 @@ def main(args: list[str] | None = None) -> int:
         The exit code: 0 done, 1 training failed, a plan does not fit or nothing of use was predicted, 2 bad input, 128
         and a signal's number if that ended it.
     """
-    given = sys.argv[1:] if args is None else args
-    with _signals():
-        return _main(given)
+    try:
+        try:
+            with stopped_by_signals():
+                return _main(sys.argv[1:] if args is None else args)
+        finally:
+            if sys.stdout:
+                sys.stdout.flush()  # not when Python ends: nothing could be told of it then
+    except OSError as error:  # of the output itself
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to flush goes nowhere
+        if isinstance(error, BrokenPipeError):  # whoever read the output has gone, as head does
+            return 128 + signal.SIGPIPE
+        _tell(f"error: the output: {error.strerror or error}")
+        return 2
 
 
 def _main(given: list[str]) -> int:
+    """The command, and whatever goes wrong in it as a line and an exit code."""
     try:
         if given[:1] == ["--version"]:
-            print(f"swirl {__version__}")
+            say(f"swirl {__version__}")
             return 0
         name = MENU.choose(given)
         module = import_module(f"swirl_lightning.commands.{COMMANDS[name].module}")
         _quiet()  # not before the import: Lightning sets the levels of its loggers when it is imported
         code: int = getattr(module, name)(given[1:])
-    except BrokenPipeError:  # whoever read the output has gone, as head does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to flush goes nowhere
-        return 128 + signal.SIGPIPE
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        print(f"error: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
+        _tell(f"error: {error.filename2 or error.filename or 'the system'}: {error.strerror or error}")
         return 2
     except Stopped as stopped:
-        print(f"\n{stopped}; to continue: {_continued(given)}", file=sys.stderr)
+        say(f"\n{stopped}{_continued(given)}", file=sys.stderr)
         return 128 + stopped.signal
-    except KeyboardInterrupt as interrupt:
-        return _interrupted(interrupt)
-    except SystemExit as left:  # Lightning's answer to Ctrl-C before there is anything to save
-        if isinstance(left.__context__, KeyboardInterrupt):
-            return _interrupted(left.__context__)
-        raise
     except FloatingPointError as error:
-        print(f"training stopped: {error}", file=sys.stderr)
+        _tell(f"training stopped: {error}")
         return 1
     except Exception as error:
         if told := _meant_for_users(error):
-            print(f"error: {told}", file=sys.stderr)
+            _tell(f"error: {told}")
             return 2
         if _of_a_lightning_callback(error):
-            print(f"error: trainer.callbacks: {str(error).splitlines()[0]}", file=sys.stderr)
+            _tell(f"error: trainer.callbacks: {str(error).splitlines()[0]}")
             return 2
-        traceback.print_exc()
-        print("this is an error of swirl-lightning and not of yours: please report it with the lines above",
+        say(traceback.format_exc(), file=sys.stderr)
+        say("this is an error of swirl-lightning and not of yours: please report it with the lines above",
               file=sys.stderr)  # fmt: skip
         return 70
     return code
+
+
+def _tell(line: str) -> None:
+    """Say on the standard error what went wrong, in one line whatever stands in it."""
+    say(printable(line, kept=""), file=sys.stderr)
+
+
+class _Formatter(logging.Formatter):
+    """Messages as a terminal may have them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+def _thread_ended(args: threading.ExceptHookArgs) -> None:
+    """Of a thread that writes (TensorBoard's), what the system refuses is told where its work is asked for next."""
+    if not isinstance(args.exc_value, OSError):
+        threading.__excepthook__(args)
+
+
+_format_warning = warnings.formatwarning
 
 
 def _of_a_lightning_callback(error: BaseException) -> bool:
@@ -124,37 +147,11 @@ def _of_a_lightning_callback(error: BaseException) -> bool:
 
 
 def _continued(args: list[str]) -> str:
-    """The command that goes on with a run."""
-    return shlex.join(["swirl", *args, *([] if "--ckpt_path=last" in args else ["--ckpt_path=last"])])
-
-
-def _interrupted(interrupt: KeyboardInterrupt) -> int:
-    (number,) = interrupt.args or (signal.SIGINT,)
-    print(f"stopped by {signal.Signals(number).name} before there was anything to save", file=sys.stderr)
-    return 128 + int(number)
-
-
-@contextmanager
-def _signals() -> Iterator[None]:
-    """Let what a signal leaves behind be cleared away, and its word be said. Training sets its own handlers later."""
-    known = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
-    if threading.current_thread() is not threading.main_thread():
-        known = []
-    before = {number: signal.getsignal(number) for number in known}
-    for number, handler in before.items():
-        if handler in (signal.SIG_DFL, signal.default_int_handler):  # and not what nohup ignores
-            signal.signal(number, _interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _interrupt(number: int, frame: object) -> None:
-    signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
-    os.write(2, f"\n{signal.Signals(number).name}: stopping\n".encode())
-    raise KeyboardInterrupt(number)
+    """The command that goes on with a run; nothing where there is no such command."""
+    if args[:1] != ["fit"]:
+        return ""
+    last = [] if "--ckpt_path=last" in args else ["--ckpt_path=last"]
+    return f"; to continue: {shlex.join(['swirl', *args, *last])}"
 
 
 def _meant_for_users(error: BaseException) -> InputError | None:
@@ -174,6 +171,9 @@ def _quiet() -> None:
     own = logging.getLogger("swirl_lightning")
     own.setLevel(logging.INFO)
     own.handlers = [logging.StreamHandler()]  # on the standard error of this moment
+    own.handlers[0].setFormatter(_Formatter())
+    threading.excepthook = _thread_ended
+    warnings.formatwarning = lambda *args, **options: printable(_format_warning(*args, **options))
     for message in (
         ".*does not have many workers.*",
         ".*in eval mode at the start of training.*",
