@@ -62,7 +62,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder) / "bench", args.seed, args.quick)
-        Path(folder).chmod(0o755)
         kinds = [tried(bench, kind) for kind in args.kinds]
     results_file.write(args.out, {"seed": args.seed, "quick": args.quick, "kinds": kinds}, depth=4)
     return int(any(kind["faults"] for kind in kinds))

@@ -14,7 +14,9 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -22,6 +24,7 @@ from typing import Any, NamedTuple, NoReturn
 import yaml
 
 from swirl_lightning.commands import main
+from swirl_lightning.commands.collect import WORLDS
 
 LIMIT = 60.0
 """Seconds that one command may take."""
@@ -31,6 +34,7 @@ CODES = (0, 1, 2, 128 + signal.SIGHUP, 128 + signal.SIGINT, 128 + signal.SIGPIPE
 """The exit codes that ``swirl --help`` lists, without that of an error of our own."""
 FAILED = ("training stopped: ",)
 TIMED = ("seconds", "share_generation", "share_scoring", "share_update", "tokens_per_second")
+EXTRAS = ("datasets", "gguf", "mcp", "textworld", "torch.utils.tensorboard")
 DEBUG = Path(__file__).parents[1] / "configs" / "debug.yaml"
 THINGS = {"door": ("open", "shut"), "lamp": ("on", "off"), "safe": ("free", "locked")}
 
@@ -217,7 +221,9 @@ class Bench:
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.folder.chmod(0o755)  # some cases are those of a user without rights
+        for path in (self.folder, self.folder.parent):
+            path.chmod(0o755)  # some cases are those of a user without rights
+        preload()
         self.data.mkdir()
         for split in ("labelled", "state_only", "validation", "test"):
             write_rows(self.data / f"{split}.jsonl", world(split, actions=split != "state_only"))
@@ -284,6 +290,20 @@ class Bench:
             if any(word in path.read_text(encoding="utf-8") for word in ("NaN", "Infinity")):
                 return f"{path.name} holds numbers that are not finite"
         return None
+
+
+def preload() -> None:
+    """Import what the commands import, so that a process that is forked need not."""
+    from swirl_lightning.commands import fit
+
+    fit.import_worlds()
+    names = ["report", *(f"trained.{name}" for name in ("export", "files", "label", "load", "rollout"))]
+    names += ["commands.planned_run", *(f"environments.{world}.collect" for world in WORLDS)]
+    for name in names:
+        import_module(f"swirl_lightning.{name}")
+    for name in EXTRAS:
+        with suppress(ImportError):  # without it, what needs it says so
+            import_module(name)
 
 
 def history(run: Path) -> list[Any]:

@@ -247,9 +247,12 @@ class PretrainedLM(BaseModel):
             if auto_class is AutoModelForCausalLM and not gguf:
                 AutoConfig.from_pretrained(self.name, trust_remote_code=False)  # a wrong name is cheaper to find here
             return auto_class.from_pretrained(self.name, trust_remote_code=False, **options)
-        except (OSError, ImportError, ValueError) as error:  # ValueError: a folder without a tokenizer or a config
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # a damaged file can fail anywhere
+            reason = str(error).strip().partition("\n")[0]
             raise InputError(
-                f"model.base.name: cannot load {self.name!r} ({type(error).__name__}: {str(error).splitlines()[0]}); "
+                f"model.base.name: cannot load {self.name!r} ({type(error).__name__}: {reason}); "
                 "expected a model name on the hub, a folder with config.json, or a folder with one .gguf file "
                 "(which needs pip install 'swirl-lightning[gguf]')"
             ) from error
