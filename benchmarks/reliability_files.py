@@ -20,9 +20,6 @@ import pyarrow.parquet
 import torch
 from reliability_places import rollout_files
 from reliability_runs import Bench, Case, Started
-from transformers import LlamaConfig, LlamaForCausalLM
-
-from swirl_lightning.trained.load import load_run
 
 DEEP = 100_000
 BOMB = "a: &a [1, 1]\n" + "".join(
@@ -178,7 +175,7 @@ def configurations(bench: Bench) -> Iterator[Case]:
             "collect": [f"--out={root / 'out'}", "--games=8", "--steps=4"],
         }[command]
         args = [command, *(["textworld"] if command == "collect" else []), f"--config={path}", *options]
-        fault = Started(args).end().fault("given.yaml", *(["--", "missing"] if command != "collect" else []))
+        fault = Started(args).end().fault("given.yaml", "--")
         return fault or ("the file's code was run" if Path("RAN").exists() else None)
 
     for name, content in YAML.items():
@@ -203,7 +200,7 @@ def checkpoints(bench: Bench) -> Iterator[Case]:
             "test": ["test", *bench.fit(root, f"--ckpt_path={path}")[1:]],
             "label": ["label", str(bench.run), str(bench.log), f"--out={root / 'out.jsonl'}", f"--checkpoint={path}"],
         }[command]
-        fault = Started(args).end().fault("given.ckpt")
+        fault = Started(args).end().fault("given.ckpt", "checkpoint does not fit")
         return fault or bench.finite(root) or ("the pickle was run" if mark.exists() else None)
 
     ways = dict(spoilt(bench, bench.checkpoint.read_bytes()))
@@ -274,12 +271,7 @@ JSON: dict[str, bytes] = {
 
 def bases(bench: Bench) -> Iterator[Case]:
     """Folders of base models: configuration, weights, tokenizer; GGUF."""
-    base = bench.folder / "base"
-    tokenizer = load_run(bench.run).codec.tokenizer
-    config = LlamaConfig(vocab_size=len(tokenizer), hidden_size=16, intermediate_size=24, num_hidden_layers=1,
-                         num_attention_heads=2, bos_token_id=None, eos_token_id=tokenizer.eos_token_id)  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(base)
-    tokenizer.save_pretrained(base)
+    base = bench.base
 
     def train(name: str, write: Callable[[Path], object], command: str = "fit") -> str | None:
         root = bench.new()

@@ -42,6 +42,16 @@ HUB = {"name", "base_model"}
 """Names of models: one that is not there would be looked for on the hub."""
 
 
+NEEDS = {
+    "PretrainedLM": ["--model.base.name=BASE"],
+    "PhaseProgress": ["--trainer.enable_progress_bar=true"],
+    "MixtureDataModule": ["--data.environments={a: {class_path: LogDataModule, init_args: {path: DATA}}, b: {class_path: "
+                          "LogDataModule, init_args: {path: DATA}}}"],
+    "WebToolDataModule": ["--data.web.path=DATA", "--data.tool.path=DATA"],
+}  # fmt: skip
+"""What else a class must be given."""
+
+
 class Option(NamedTuple):
     """An option of a command.
 
@@ -131,7 +141,8 @@ def within(key: str, kind: type, option: Option, value: str) -> list[str]:
         stage = {"phase": "sft", "updates": "1"} | {option.name: value}
         return [f"{key}=[{{{', '.join(f'{name}: {its}' for name, its in stage.items())}}}]"]
     append = "+" if key.endswith("callbacks") else ""
-    return [f"{key}{append}={kind.__module__}.{kind.__qualname__}", *option.give(value)]
+    named = f"{key}{append}={kind.__module__}.{kind.__qualname__}"
+    return [named, *NEEDS.get(kind.__name__, []), *option.give(value)]
 
 
 def classes_of(hint: Any) -> list[type]:
@@ -194,8 +205,10 @@ def given(bench: Bench, command: str, option: Option, args: list[str], refuse: b
         "collect web": lambda: ["collect", "web", f"--out={root / 'out'}", "--tasks=[click-test]", "--episodes=8",
                                 "--steps=1"],
     }.get(command, lambda: [command, *bench.fit(root, f"--ckpt_path={bench.checkpoint}")[1:]])  # fmt: skip
+    args = [each.replace("BASE", str(bench.base)).replace("DATA", str(bench.data)) for each in args]
     outcome = Started([*base(), *args], partial(within_folder, root)).end()
-    if fault := outcome.fault(option.name, args[-1].partition("=")[0].rpartition(".")[2]):
+    key, _, value = args[-1].partition("=")
+    if fault := outcome.fault(option.name, key.rpartition(".")[2], *([value[:50]] if len(value) > 3 else [])):
         return fault
     if refuse and outcome.code != 2:
         return f"accepted, exit code {outcome.code}"

@@ -22,9 +22,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import yaml
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from swirl_lightning.commands import main
 from swirl_lightning.commands.collect import WORLDS
+from swirl_lightning.trained.load import load_run
 
 LIMIT = 60.0
 """Seconds that one command may take."""
@@ -234,6 +236,7 @@ class Bench:
         if outcome.code != 0:
             raise RuntimeError(f"the undisturbed run failed: {outcome}")
         self.seconds = started.seconds
+        write_base(self.base, self.run)
 
     @property
     def data(self) -> Path:
@@ -244,6 +247,11 @@ class Bench:
     def log(self) -> Path:
         """A state-only log."""
         return self.folder / "log.jsonl"
+
+    @property
+    def base(self) -> Path:
+        """A folder with a tiny language model."""
+        return self.folder / "base"
 
     @property
     def config(self) -> Path:
@@ -339,6 +347,17 @@ def world(name: str, actions: bool) -> list[dict[str, Any]]:
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def write_base(folder: Path, run: Path) -> None:
+    """A Llama of one layer with random weights, and the tokenizer that a run has trained."""
+    tokenizer = load_run(run).codec.tokenizer
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2,
+        bos_token_id=None, eos_token_id=tokenizer.eos_token_id,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def write_config(path: Path, data: Path) -> None:

@@ -142,7 +142,6 @@ def test_python_m(tmp_path):
             "stopped by SIGTERM after update 3 of 8 of vim-1; to continue: swirl fit --config 'my run.yaml' "
             "--ckpt_path=last",
         ),
-        (KeyboardInterrupt(), 130, "stopped by SIGINT before there was anything to save"),
     ],
 )  # fmt: skip
 def test_a_signal_is_told_with_what_continues(monkeypatch, capsys, raised, code, line):
