@@ -139,6 +139,7 @@ class TransitionDataModule(L.LightningDataModule, ABC):
             self._pool("labelled", draw.stage) if draw.anchored else [],
             batch_size=size,
             updates=draw.updates,
+            passes=draw.passes,
             seed=(self.seed, draw.index),
             weights=self.weights,
             anchor_size=size if draw.anchored else 0,

@@ -6,6 +6,7 @@ Both are sized iterables and no ``DataLoader``: transitions are in memory, and L
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,8 +29,9 @@ class Draw:
         pools: the splits that its transitions come from.
         actions: whether they keep their actions.
         anchored: whether labelled transitions come with each batch.
-        updates: number of batches; None means one pass.
+        updates: number of batches; None means ``passes``.
         batch_size: transitions of a batch; None takes the data module's.
+        passes: over the transitions.
     """
 
     stage: str
@@ -39,6 +41,7 @@ class Draw:
     anchored: bool = False
     updates: int | None = None
     batch_size: int | None = None
+    passes: float = 1
 
 
 class PhaseLoader:
@@ -51,7 +54,8 @@ class PhaseLoader:
         pairs: the transitions of the phase, at least one.
         labelled: where the anchor is drawn from.
         batch_size: pairs in a batch of one rank.
-        updates: number of batches; None means one pass over the pairs.
+        updates: number of batches; None means ``passes`` over the pairs.
+        passes: see ``updates``.
         seed: of the permutations.
         weights: how many of each environment come in a round, in a seeded order; none: all transitions are one pool.
         anchor_size: labelled transitions that come with each batch of one rank.
@@ -66,6 +70,7 @@ class PhaseLoader:
         *,
         batch_size: int,
         updates: int | None,
+        passes: float = 1,
         seed: Seed,
         weights: Mapping[str, int] | None = None,
         anchor_size: int = 0,
@@ -76,7 +81,7 @@ class PhaseLoader:
         self._anchor = _stream(labelled, (seed, "anchor"), weights) if anchor_size else None
         self.batch_size = batch_size
         self.anchor_size = anchor_size
-        self.updates = -(-len(pairs) // (batch_size * world_size)) if updates is None else updates
+        self.updates = math.ceil(passes * len(pairs) / (batch_size * world_size)) if updates is None else updates
         self.rank = rank
         self.world_size = world_size
         self.position = 0

@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from typing import Any, Literal
 
 import lightning as L
 import torch
-from lightning.pytorch.strategies import ParallelStrategy
 
 from swirl_lightning import __version__
 from swirl_lightning.codecs import Layout, StateForm, TextCodec, indent
@@ -25,9 +23,10 @@ from swirl_lightning.modules.checkpoint import read_checkpoint
 from swirl_lightning.modules.evaluation import Evaluation, fingerprint
 from swirl_lightning.modules.fwm import ForwardWorldModel
 from swirl_lightning.modules.grpo_mixin import GRPOMixin
+from swirl_lightning.modules.held_out import Rows, gather_rows
 from swirl_lightning.modules.idm import InverseDynamicsModel
 from swirl_lightning.modules.origin import check_origin, origin_of
-from swirl_lightning.modules.processes import gather_objects, mean_figures
+from swirl_lightning.modules.processes import gather_objects, mean_figures, own_gradients
 from swirl_lightning.modules.random_state import get_random_state, set_random_state
 from swirl_lightning.modules.schedule import NamedStage, Stage, find_phase
 from swirl_lightning.modules.updates import Place, Updates
@@ -119,6 +118,8 @@ class SWIRL(L.LightningModule):
         self.schedule: Sequence[NamedStage] = ()
         self.stage: NamedStage | None = None
         self.results: dict[str, dict[str, float]] = {}
+        self.rows: Rows = {}
+        self.discarded: dict[str, dict[str, float]] | None = None
         self.predictions: list[tuple[Transition, Prediction]] = []
         self._origin: dict[str, Any] = {}
         self._fingerprints: dict[Role, bytes] | None = None
@@ -249,11 +250,11 @@ class SWIRL(L.LightningModule):
         optimizers: Any = self.optimizers()
         place = Place(
             self.stage.index, self.stage.name, batch_idx, int(self.trainer.num_training_batches),
-            self.stage.stage.learning_rate, self.global_rank,
+            self.stage.stage.learning_rate, self.global_rank, self.stage.stage.lr_warmup, bool(self.stage.stage.until),
         )  # fmt: skip
         self.updates.begin(place, dict(zip(("fwm", "idm"), optimizers, strict=True)))
         before = self._tokens()
-        with self._own_gradients():
+        with own_gradients(self.trainer.strategy):
             figures = self.stage.phase.step(self, batch)
         seconds = time.perf_counter() - started
         tokens, gradient_tokens = (after - b for after, b in zip(self._tokens(), before, strict=True))
@@ -261,11 +262,6 @@ class SWIRL(L.LightningModule):
         figures |= {"tokens": tokens, "gradient_tokens": gradient_tokens, "seconds": seconds}
         figures = mean_figures(figures, self.device, summed=("tokens", "gradient_tokens"))
         return {"metrics": figures | {"tokens_per_second": figures["tokens"] / figures.pop("seconds")}}
-
-    def _own_gradients(self) -> AbstractContextManager[Any]:
-        """Backward passes give this process's gradients alone: their number differs from process to process."""
-        strategy = self.trainer.strategy
-        return strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext()
 
     def _tokens(self) -> tuple[int, int]:
         policies = [policy for role in (self.fwm, self.idm) for policy in (role.policy, role.reference)]
@@ -297,6 +293,9 @@ class SWIRL(L.LightningModule):
         """Log the metrics of every split and keep them in ``results``."""
         if not self.can_answer:
             return
+        if "validation" in self._splits():
+            self.rows = gather_rows(self._evaluation("validation").rows)
+        self.discarded = None
         self.results = {split: self._evaluation(split).compute() for split in self._splits()}
         for split, metrics in self.results.items():
             self.log_dict({f"{split}/{name}": value for name, value in metrics.items()}, sync_dist=True)
@@ -312,6 +311,16 @@ class SWIRL(L.LightningModule):
     def add_results(self, split: str, metrics: Mapping[str, float]) -> None:
         """Put what a callback has measured beside the metrics of a split."""
         self.results[split].update(metrics)
+
+    def discard(self, results: dict[str, dict[str, float]]) -> None:
+        """Give the learner of the stage just evaluated the weights that the stage began with, and their results.
+
+        What was measured stays in ``discarded``.
+        """
+        assert self.stage is not None
+        (learner,) = self.stage.phase.learning(self)
+        self.weights.copy(learner.reference.name, learner.policy.name)
+        self.discarded, self.results = self.results, results
 
     def _splits(self) -> tuple[str, ...]:
         """The splits that are being evaluated, in the order of their loaders."""
