@@ -59,6 +59,10 @@ class PhaseCheckpoint(Checkpoint):
     def _save(trainer: L.Trainer, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
-        trainer.save_checkpoint(partial)
-        if trainer.is_global_zero:
-            os.replace(partial, path)
+        try:
+            trainer.save_checkpoint(partial)
+            if trainer.is_global_zero:
+                os.replace(partial, path)
+        except OSError:
+            partial.unlink(missing_ok=True)  # it may be what fills the disk
+            raise

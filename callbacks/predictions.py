@@ -7,7 +7,9 @@ from typing import Any
 
 import lightning as L
 
-from swirl_lightning.callbacks.rows import lines, row_of, write_whole
+from swirl_lightning.callbacks.rows import lines, row_of
+from swirl_lightning.report.run import write_whole
+from swirl_lightning.types import say
 
 
 class PredictionWriter(L.Callback):
@@ -27,4 +29,4 @@ class PredictionWriter(L.Callback):
         rank = "" if trainer.world_size == 1 else f"-{trainer.global_rank}"
         path = Path(trainer.log_dir or ".") / f"predictions{rank}.jsonl"
         write_whole(path, lines(self._rows))
-        print(f"predictions: {path}")
+        say(f"predictions: {path}")

@@ -16,10 +16,10 @@ import lightning as L
 import torch
 
 from swirl_lightning import __version__
-from swirl_lightning.callbacks.rows import lines, row_of, write_whole
+from swirl_lightning.callbacks.rows import lines, row_of
 from swirl_lightning.callbacks.running import running
 from swirl_lightning.modules.processes import gather_objects
-from swirl_lightning.report.run import read_rows
+from swirl_lightning.report.run import read_rows, write_whole
 from swirl_lightning.types import check_number
 
 log = logging.getLogger(__name__)

@@ -8,6 +8,7 @@ from pathlib import Path
 import lightning as L
 
 from swirl_lightning.report import gain_table, write_report
+from swirl_lightning.types import say
 
 
 class RunReport(L.Callback):
@@ -18,5 +19,5 @@ class RunReport(L.Callback):
         results = Path(trainer.log_dir or ".") / "results.json"
         if trainer.is_global_zero and results.is_file():
             report = write_report(results.parent)
-            print(gain_table(json.loads(results.read_text(encoding="utf-8"))))
-            print(f"results: {results}\nreport:  {report}")
+            say(gain_table(json.loads(results.read_text(encoding="utf-8"))))
+            say(f"results: {results}\nreport:  {report}")

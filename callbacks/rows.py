@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from swirl_lightning.types import Prediction, Transition
@@ -27,10 +25,3 @@ def row_of(transition: Transition, prediction: Prediction) -> dict[str, Any]:
 def lines(rows: Iterable[Mapping[str, Any]]) -> str:
     """Rows as JSON, one a line."""
     return "".join(json.dumps(row) + "\n" for row in rows)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file beside its place and move it there, so that it is whole or not there."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

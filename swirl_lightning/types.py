@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from signal import Signals
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TextIO
+from unicodedata import category
 
 Role = Literal["fwm", "idm"]
 Symbol = Literal["y", "z"]
@@ -35,6 +38,41 @@ class Stopped(SystemExit):
 
     def __str__(self) -> str:
         return f"stopped by {self.signal.name} {self.where}"
+
+
+UNPRINTABLE = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
+"""Categories of Unicode that do something to a terminal, or cannot be written: control and format characters, halves of
+surrogate pairs, separators of lines."""
+
+
+def printable(text: str, kept: str = "\n\t") -> str:
+    """Text of a stranger's as a terminal may have it: what would do something there stands as Python writes it, \\x1b.
+
+    Args:
+        text: what the data, a server or a file says.
+        kept: control characters that stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char.encode("unicode_escape").decode() if category(char) in UNPRINTABLE and char not in kept else char
+        for char in text
+    )
+
+
+def say(text: object, file: TextIO | None = None) -> None:
+    """Print for a terminal, to the standard output or another file; all that a command says goes through here."""
+    print(printable(str(text)), file=file, flush=True)
+
+
+@contextmanager
+def writing(path: object) -> Iterator[None]:
+    """What is written to the path: an error of the system that names no file names this one."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def check_number(

@@ -1,6 +1,7 @@
 """Tiny models of several kinds, a toy world and a tiny SWIRL run on it."""
 
 import itertools
+import signal
 import time
 from dataclasses import fields
 
@@ -37,6 +38,20 @@ THINGS = {"door": ("open", "shut"), "lamp": ("on", "off"), "safe": ("locked", "f
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def in_a_minute():
+    """A test that would hang ends after 60 seconds."""
+
+    def stop(*_):
+        raise TimeoutError("took more than 60 seconds")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from importlib import import_module
@@ -15,7 +16,7 @@ from typing import NamedTuple
 
 from swirl_lightning import __version__
 from swirl_lightning.commands.menu import Menu
-from swirl_lightning.types import InputError, Stopped
+from swirl_lightning.types import InputError, Stopped, printable, say
 
 
 class Command(NamedTuple):
@@ -67,23 +68,37 @@ def main(args: list[str] | None = None) -> int:
         The exit code: 0 done, 1 training failed, a plan does not fit or nothing of use was predicted, 2 bad input, 128
         and a signal's number if that ended it.
     """
-    given = sys.argv[1:] if args is None else args
+    try:
+        try:
+            return _main(sys.argv[1:] if args is None else args)
+        finally:
+            if sys.stdout:
+                sys.stdout.flush()  # not when Python ends: nothing could be told of it then
+    except OSError as error:  # of the output itself
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to flush goes nowhere
+        if isinstance(error, BrokenPipeError):  # whoever read the output has gone, as head does
+            return 128 + signal.SIGPIPE
+        _tell(f"error: the output: {error.strerror or error}")
+        return 2
+
+
+def _main(given: list[str]) -> int:
+    """The command, and whatever goes wrong in it as a line and an exit code."""
     try:
         if given[:1] == ["--version"]:
-            print(f"swirl {__version__}")
+            say(f"swirl {__version__}")
             return 0
         name = MENU.choose(given)
         module = import_module(f"swirl_lightning.commands.{COMMANDS[name].module}")
         _quiet()  # not before the import: Lightning sets the levels of its loggers when it is imported
         code: int = getattr(module, name)(given[1:])
-    except BrokenPipeError:  # whoever read the output has gone, as head does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to flush goes nowhere
-        return 128 + signal.SIGPIPE
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        print(f"error: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
+        _tell(f"error: {error.filename2 or error.filename or 'the system'}: {error.strerror or error}")
         return 2
     except Stopped as stopped:
-        print(f"\n{stopped}; to continue: {_continued(given)}", file=sys.stderr)
+        say(f"\n{stopped}; to continue: {_continued(given)}", file=sys.stderr)
         return 128 + stopped.signal
     except KeyboardInterrupt:
         return _interrupted()
@@ -92,20 +107,41 @@ def main(args: list[str] | None = None) -> int:
             return _interrupted()
         raise
     except FloatingPointError as error:
-        print(f"training stopped: {error}", file=sys.stderr)
+        _tell(f"training stopped: {error}")
         return 1
     except Exception as error:
         if told := _meant_for_users(error):
-            print(f"error: {told}", file=sys.stderr)
+            _tell(f"error: {told}")
             return 2
         if _of_a_lightning_callback(error):
-            print(f"error: trainer.callbacks: {str(error).splitlines()[0]}", file=sys.stderr)
+            _tell(f"error: trainer.callbacks: {str(error).splitlines()[0]}")
             return 2
-        traceback.print_exc()
-        print("this is an error of swirl-lightning and not of yours: please report it with the lines above",
+        say(traceback.format_exc(), file=sys.stderr)
+        say("this is an error of swirl-lightning and not of yours: please report it with the lines above",
               file=sys.stderr)  # fmt: skip
         return 70
     return code
+
+
+def _tell(line: str) -> None:
+    """Say on the standard error what went wrong, in one line whatever stands in it."""
+    say(printable(line, kept=""), file=sys.stderr)
+
+
+class _Formatter(logging.Formatter):
+    """Messages as a terminal may have them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+def _thread_ended(args: threading.ExceptHookArgs) -> None:
+    """Of a thread that writes (TensorBoard's), what the system refuses is told where its work is asked for next."""
+    if not isinstance(args.exc_value, OSError):
+        threading.__excepthook__(args)
+
+
+_format_warning = warnings.formatwarning
 
 
 def _of_a_lightning_callback(error: BaseException) -> bool:
@@ -120,7 +156,7 @@ def _continued(args: list[str]) -> str:
 
 
 def _interrupted() -> int:
-    print("stopped by SIGINT before there was anything to save", file=sys.stderr)
+    say("stopped by SIGINT before there was anything to save", file=sys.stderr)
     return 128 + signal.SIGINT
 
 
@@ -141,6 +177,9 @@ def _quiet() -> None:
     own = logging.getLogger("swirl_lightning")
     own.setLevel(logging.INFO)
     own.handlers = [logging.StreamHandler()]  # on the standard error of this moment
+    own.handlers[0].setFormatter(_Formatter())
+    threading.excepthook = _thread_ended
+    warnings.formatwarning = lambda *args, **options: printable(_format_warning(*args, **options))
     for message in (
         ".*does not have many workers.*",
         ".*in eval mode at the start of training.*",

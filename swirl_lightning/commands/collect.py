@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
+from pathlib import Path
 
 from swirl_lightning.commands.menu import Menu
 from swirl_lightning.commands.parser import Parser
+from swirl_lightning.types import InputError
 
 WORLDS = {
     "physics": "ScienceWorld's rooms, in its official variations; needs the extra 'physics' and Java",
@@ -22,6 +25,13 @@ MENU = Menu(
 )
 
 
+def _check_place(out: Path) -> None:
+    """Refuse, before anything is played, a folder that could not be written."""
+    there = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise InputError(f"--out: cannot write to {there}, expected a folder that can be written to, or made")
+
+
 def collect(args: list[str]) -> int:
     """Run a world's collector with its own arguments as options."""
     world = MENU.choose(args)
@@ -31,5 +41,6 @@ def collect(args: list[str]) -> int:
     parser.add_argument("--config", action="config", help="a YAML file with any of these options")
     names = parser.add_function_arguments(collector, as_group=False)
     options = parser.instantiate(parser.parse_args(args[1:]))
+    _check_place(options.out)
     collector(**{name: options[name] for name in names})
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from swirl_lightning.commands.run_options import read, run_parser
+from swirl_lightning.types import say
 
 
 def export(args: list[str]) -> int:
@@ -20,5 +21,5 @@ def export(args: list[str]) -> int:
     from swirl_lightning.trained.export import export as write_folders
 
     write_folders(load(), options.run, options.out, merge=options.merge, base_model=options.base_model)
-    print(f"exported: {options.out / 'fwm'}\n          {options.out / 'idm'}")
+    say(f"exported: {options.out / 'fwm'}\n          {options.out / 'idm'}")
     return 0

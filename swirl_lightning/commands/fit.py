@@ -18,7 +18,7 @@ from swirl_lightning.environments.base import TransitionDataModule
 from swirl_lightning.modules import SWIRL
 from swirl_lightning.modules.checkpoint import read_checkpoint
 from swirl_lightning.trainer import SwirlTrainer, versions_of
-from swirl_lightning.types import InputError, check_number
+from swirl_lightning.types import InputError, check_number, say
 
 PARSERS = {
     "fit": {
@@ -98,7 +98,12 @@ class SwirlCLI(LightningCLI):
             "parser_class": FitParser,
             "parser_kwargs": {"prog": "swirl"} | PARSERS,
         }
-        super().__init__(SWIRL, TransitionDataModule, args=args, **settings | options)
+        try:
+            super().__init__(SWIRL, TransitionDataModule, args=args, **settings | options)
+        except OSError as error:
+            if hasattr(self, "trainer"):
+                error.filename = error.filename or self.trainer.log_dir
+            raise
 
     def add_arguments_to_parser(self, parser: Any) -> None:
         """One seed for everything."""
@@ -121,14 +126,14 @@ class SwirlCLI(LightningCLI):
         path = config.get("ckpt_path")
         if path == "last":
             root = Path(config.trainer.default_root_dir)
-            found = [n for n in versions_of(root) if _last(root, n).is_file()]
+            found = [n for n in versions_of(root) if _last(root, n).exists()]
             if config.trainer.run_version is not None:
                 found = [n for n in found if n == config.trainer.run_version]
             if found:
                 config.ckpt_path = str(_last(root, found[-1]))
                 config.trainer.run_version = found[-1]
             elif subcommand == "fit":
-                print(f"no checkpoint under {root} yet: starting from the beginning", file=sys.stderr)
+                say(f"no checkpoint under {root} yet: starting from the beginning", file=sys.stderr)
                 config.ckpt_path = None
                 config.trainer.run_version = versions_of(root)[-1] if versions_of(root) else None
             else:
@@ -141,7 +146,7 @@ class SwirlCLI(LightningCLI):
             raise InputError(f"swirl {subcommand} needs a trained model: give --ckpt_path FILE, or --ckpt_path last")
         elif (
             config.trainer.run_version is not None
-            and _last(Path(config.trainer.default_root_dir), config.trainer.run_version).is_file()
+            and _last(Path(config.trainer.default_root_dir), config.trainer.run_version).exists()
         ):
             raise InputError(
                 f"trainer.run_version: {config.trainer.run_version} already holds a run; continue it with "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from swirl_lightning.commands.run_options import add_environment, read, run_parser
+from swirl_lightning.types import say
 
 
 def label(args: list[str]) -> int:
@@ -29,5 +30,5 @@ def label(args: list[str]) -> int:
         load(), options.log, options.out, environment=options.environment, samples=options.samples,
         batch_size=options.batch_size, seed=options.seed,
     )  # fmt: skip
-    print(f"log:    {options.out}\nscores: {scores_path(options.out)}")
+    say(f"log:    {options.out}\nscores: {scores_path(options.out)}")
     return 0 if counts.labelled + counts.kept else 1

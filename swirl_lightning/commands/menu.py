@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from textwrap import fill
 
 from swirl_lightning.commands.spelling import did_you_mean
-from swirl_lightning.types import InputError
+from swirl_lightning.types import InputError, say
 
 WIDTH = 100
 
@@ -38,7 +38,7 @@ class Menu:
         """
         first = args[0] if args else None
         if first in ("-h", "--help"):
-            print(self.help())
+            say(self.help())
             raise SystemExit(0)
         if first in self.entries:
             return str(first)

@@ -30,8 +30,19 @@ class Parser(ArgumentParser):
         try:
             check_aliases(Path(path))
             return super().parse_path(path, *args, **kwargs)
+        except (ValueError, RecursionError) as error:
+            raise error if isinstance(error, InputError) else InputError(f"{path}: {error}") from error
         finally:
             self._file = ""
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> Namespace:  # type: ignore[override]
+        """Read the options; what their values cannot be read as is an error of one line, too."""
+        try:
+            return super().parse_args(*args, **kwargs)
+        except InputError:
+            raise
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{self.prog.replace(' [options]', '')}: {self._file}{error}") from error
 
     def format_help(self, *args: Any, **kwargs: Any) -> str:
         """The help, without the marks of code that docstrings and types have."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from jsonargparse import ActionConfigFile, ArgumentParser
 
 from swirl_lightning.commands.parser import Parser
+from swirl_lightning.types import say
 
 HELP = {"-h", "--help"}
 
@@ -22,7 +23,7 @@ def plan(args: list[str]) -> int:
     device, room = device_and_room(trainer.accelerator, run.config.gpu_memory)
     stages = [*trainer.warmup, *trainer.iteration]
     made = run.model.plan(stages, data.batch_size, data.eval_batch_size, device, room)
-    print(made.page())
+    say(made.page())
     return 0 if made.fits else 1
 
 

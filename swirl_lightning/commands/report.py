@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from swirl_lightning.commands.parser import Parser
+from swirl_lightning.types import say
 
 
 def report(args: list[str]) -> int:
@@ -15,5 +16,5 @@ def report(args: list[str]) -> int:
 
     from swirl_lightning.report import write_report
 
-    print(write_report(options.run))
+    say(write_report(options.run))
     return 0

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swirl_lightning.commands.run_options import add_environment, read, run_parser
+from swirl_lightning.types import say
 
 if TYPE_CHECKING:
     from swirl_lightning.trained.rollout import Step
@@ -32,14 +33,14 @@ def rollout(args: list[str]) -> int:
         load(), state, actions, environment=options.environment, temperature=options.temperature, seed=options.seed
     )
     rows = _rows(state, steps)
-    print("\n\n".join(_shown(row) for row in rows))
+    say("\n\n".join(_shown(row) for row in rows))
     done = sum(step.state is not None for step in steps)
     if done < len(actions):
-        print(f"\nstopped after {done} of {len(actions)} actions: there is no state to go on from")
+        say(f"\nstopped after {done} of {len(actions)} actions: there is no state to go on from")
     if options.out:
         with whole(options.out) as part:
             part.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-        print(f"\nsteps: {options.out}")
+        say(f"\nsteps: {options.out}")
     return 0 if done == len(actions) else 1
 
 

@@ -174,7 +174,16 @@ class TransitionDataModule(L.LightningDataModule, ABC):
         return EvalLoader(transitions, self.eval_batch_size, self._trainer.global_rank, self._trainer.world_size)
 
     def _load(self, split: Split) -> list[Transition]:
-        return [replace(t, environment=self.environment) if self.environment else t for t in self.load(split)]
+        transitions = self.load(split)
+        for t in transitions:
+            try:
+                f"{t.episode}{t.state}{t.next_state}{t.action}".encode()
+            except UnicodeEncodeError as error:
+                raise InputError(
+                    f"data: {split}: episode {t.episode!r}, step {t.step}: found half a surrogate pair, expected "
+                    "Unicode text; escape it as a pair"
+                ) from error
+        return [replace(t, environment=self.environment) if self.environment else t for t in transitions]
 
     def _with_actions(self, split: Split) -> list[Transition]:
         transitions = self._load(split)

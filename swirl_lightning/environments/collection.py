@@ -15,7 +15,7 @@ from typing import Any
 
 from swirl_lightning.environments.rows import read_rows, write_split
 from swirl_lightning.environments.splits import SPLITS, Split
-from swirl_lightning.types import InputError, Transition
+from swirl_lightning.types import InputError, Transition, writing
 
 RECORD = "collection.json"
 
@@ -52,9 +52,10 @@ def write_collection(out: Path, parts: Mapping[Split, list[Transition]], record:
     """
     if empty := [split for split in SPLITS if not parts[split]]:
         raise InputError(f"{out}: collected no transition for {', '.join(empty)}, expected some; collect more episodes")
-    out.mkdir(parents=True, exist_ok=True)
-    files = {split: write_split(out, split, parts[split], split != "state_only") for split in SPLITS}
-    (out / RECORD).write_text(json.dumps({**record, "files": files}, indent=2) + "\n", encoding="utf-8")
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        files = {split: write_split(out, split, parts[split], split != "state_only") for split in SPLITS}
+        (out / RECORD).write_text(json.dumps({**record, "files": files}, indent=2) + "\n", encoding="utf-8")
 
 
 def read_collection(folder: Path) -> dict[Split, list[Transition]]:
@@ -119,7 +120,7 @@ def _read_record(folder: Path) -> dict[Split, str]:
     try:
         files = json.loads(path.read_bytes())["files"]
         return {split: str(files[split]["sha256"]) for split in SPLITS}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"{path}: found no readable record ({type(error).__name__}: {error}), expected files.SPLIT.sha256 for each "
             f"of {', '.join(SPLITS)}; restore the file or collect again"

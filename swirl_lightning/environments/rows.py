@@ -130,7 +130,7 @@ def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
             f"{path}:{line}: found the byte {error.object[error.start]:#04x} in column {error.start + 1}, "
             "expected UTF-8; convert the file to UTF-8, or copy it again"
         ) from error
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits is no JSONDecodeError
         raise InputError(
             f"{path}:{line}: found no valid JSON ({error}), expected one JSON object a line; mend it, or copy the file "
             "again"
@@ -154,7 +154,7 @@ def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
         file = pyarrow.parquet.ParquetFile(path)
         rows = (row for batch in file.iter_batches() for row in batch.to_pylist())
         yield from enumerate(rows, start=1)
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
         raise InputError(f"{path}: found no readable Parquet ({error}); write the file again") from error
 
 
@@ -175,8 +175,10 @@ def _check(where: str, row: Any) -> Transition:
     step = row["step"]
     if isinstance(step, str) and re.fullmatch(r"[0-9]{1,18}", step):
         step = int(step)
-    if type(step) is not int or step < 0:  # a bool is an int to isinstance
-        raise InputError(f"{where}: step: found {_show(step)}, expected a whole number from 0; number the steps")
+    if type(step) is not int or not 0 <= step < 2**63:  # a bool is an int to isinstance
+        raise InputError(
+            f"{where}: step: found {_show(step)}, expected a whole number from 0, below 2**63; number the steps"
+        )
     return Transition(row["episode"], step, row["state"], row["next_state"], row.get("action"))
 
 

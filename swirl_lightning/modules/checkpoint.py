@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,31 @@ def read_checkpoint(path: str | Path, key: str) -> dict[str, Any]:
     Raises:
         InputError: if the file is missing, damaged, or from elsewhere.
     """
-    if not Path(path).is_file():
-        raise InputError(f"{key}: {path} does not exist; expected a .ckpt file of a run")
+    path = Path(path)
+    if not path.is_file():
+        found = "is a folder" if path.is_dir() else "does not exist"
+        raise InputError(f"{key}: {path} {found}; expected a .ckpt file of a run")
+    if not is_whole(path):
+        others = [other for other in path.parent.glob("*.ckpt") if other != path and is_whole(other)]
+        newest = max(others, key=lambda other: other.stat().st_mtime, default=None)
+        cure = "no whole one lies beside it: restore it from a copy, or train again"
+        raise InputError(
+            f"{key}: {path} is not a readable checkpoint: it is cut off, or its bytes are not those that were written "
+            f"(their checksum differs); {cure if newest is None else f'the newest whole one beside it is {newest}'}"
+        )
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # a damaged file can fail anywhere
+    except Exception as error:  # of another program, it can fail anywhere
         raise InputError(f"{key}: {path} is not a readable checkpoint ({type(error).__name__})") from error
     if not (isinstance(checkpoint, dict) and "swirl" in checkpoint):
         raise InputError(f"{key}: {path} was not written by swirl-lightning (it has no 'swirl' entry)")
     return checkpoint
+
+
+def is_whole(path: Path) -> bool:
+    """Whether each part of a checkpoint has the checksum that was written with it: the file is a zip archive."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except Exception:  # a damaged file can fail anywhere
+        return False

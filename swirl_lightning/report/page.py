@@ -8,7 +8,7 @@ from pathlib import Path
 from swirl_lightning.report.curves import metric_charts, open_loop_charts, time_table, training_charts
 from swirl_lightning.report.escape import escape
 from swirl_lightning.report.gains import Comparison, compare, fixed
-from swirl_lightning.report.run import Run, read_run
+from swirl_lightning.report.run import Run, read_run, write_whole
 from swirl_lightning.report.samples import sample_cards
 from swirl_lightning.report.style import CSS
 from swirl_lightning.report.summary import ROLES, summary
@@ -26,7 +26,7 @@ def write_report(folder: Path) -> Path:
         InputError: as ``read_run``.
     """
     path = folder / "report.html"
-    path.write_text(render(read_run(folder)), encoding="utf-8", newline="\n")
+    write_whole(path, render(read_run(folder)))
     return path
 
 

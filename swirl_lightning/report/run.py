@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from swirl_lightning.types import InputError
+from swirl_lightning.types import InputError, writing
 
 Row = dict[str, Any]
 
@@ -42,7 +43,7 @@ def read_run(folder: Path) -> Run:
         raise InputError(f"{path}: not found; expected the folder of a run, which holds results.json")
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON ({error}); restore the file or run the training again") from error
     stages = results.get("stages") if isinstance(results, dict) else None
     if not isinstance(stages, list):
@@ -79,7 +80,7 @@ def read_rows(path: Path) -> list[Row]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if index == len(lines):  # a run that was killed leaves half a line, without a newline
                 break
             raise InputError(f"{path}:{index}: not valid JSON ({error}); mend or delete the line") from error
@@ -91,3 +92,14 @@ def read_rows(path: Path) -> list[Row]:
 
 def _found(value: object) -> str:
     return f"the keys {sorted(value)}" if isinstance(value, dict) else f"{type(value).__name__} {str(value)[:40]!r}"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file beside its place and move it there, so that it is whole or as it was."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with writing(path):
+            partial.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -22,6 +22,8 @@ def check_aliases(path: Path) -> None:
     """
     try:
         root = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
+    except RecursionError as error:
+        raise InputError(f"{path}: found values within values without an end, expected a configuration") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return  # which the parser tells
     sizes: dict[int, float] = {}

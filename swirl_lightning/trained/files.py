@@ -11,8 +11,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from swirl_lightning.environments.rows import SUFFIXES
-from swirl_lightning.types import InputError
+from swirl_lightning.types import InputError, writing
 
 WriteRows = Callable[[Sequence[Mapping[str, Any]]], None]
 
@@ -35,32 +37,41 @@ def whole(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove(part)  # left by a process that was killed
     try:
-        yield part
+        with writing(path):
+            yield part
         part.rename(path)
+    except SafetensorError as error:
+        raise InputError(f"{path}: {error}; expected a place to write to, with room for it") from error
     finally:
         _remove(part)
 
 
 @contextmanager
-def rows_file(path: Path) -> Iterator[WriteRows]:
-    """Write rows to a new file in the format that its name ends in: a function that takes some at a time.
+def rows_files(*paths: Path) -> Iterator[list[WriteRows]]:
+    """Write rows to new files, each in the format that its name ends in: for each a function that takes some at a time.
 
-    The same rows give the same bytes.
+    They get their names together, once all are written. The same rows give the same bytes.
 
     Raises:
-        InputError: the name has another ending, or is taken.
+        InputError: a name has another ending, or is taken.
     """
-    if not path.name.endswith(SUFFIXES):
-        raise InputError(f"{path}: found the name {path.name!r}, expected one ending in {', '.join(SUFFIXES)}")
-    with whole(path) as part, ExitStack() as stack:
-        if path.suffix == ".parquet":
-            yield stack.enter_context(_parquet(part))
-            return
-        raw: Any = stack.enter_context(part.open("wb"))
-        if path.suffix == ".gz":
-            raw = stack.enter_context(gzip.GzipFile("", "wb", fileobj=raw, mtime=0))
-        file = stack.enter_context(io.TextIOWrapper(raw, encoding="utf-8", newline="\n"))
-        yield lambda rows: file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    for path in paths:
+        if not path.name.endswith(SUFFIXES):
+            raise InputError(f"{path}: found the name {path.name!r}, expected one ending in {', '.join(SUFFIXES)}")
+    with ExitStack() as names:
+        parts = [names.enter_context(whole(path)) for path in paths]
+        with ExitStack() as files:
+            yield [_open(part, path.suffix, files) for part, path in zip(parts, paths, strict=True)]
+
+
+def _open(part: Path, suffix: str, stack: ExitStack) -> WriteRows:
+    if suffix == ".parquet":
+        return stack.enter_context(_parquet(part))
+    raw: Any = stack.enter_context(part.open("wb"))
+    if suffix == ".gz":
+        raw = stack.enter_context(gzip.GzipFile("", "wb", fileobj=raw, mtime=0))
+    file = stack.enter_context(io.TextIOWrapper(raw, encoding="utf-8", newline="\n"))
+    return lambda rows: file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from swirl_lightning.engine.rollouts import Rollouts
 from swirl_lightning.environments.rows import FIELDS, Numbered, scan_rows
 from swirl_lightning.modules import SWIRL
 from swirl_lightning.modules.prediction import passing_codec
-from swirl_lightning.trained.files import rows_file
+from swirl_lightning.trained.files import rows_files
 from swirl_lightning.trained.load import environment_of
 from swirl_lightning.types import Ids, InputError, Transition
 
@@ -86,7 +86,7 @@ def label(
             raise InputError(f"{name}: found {value}, expected at least {least}")
     environment = environment_of(model, environment)
     counts: Counter[str] = Counter()
-    with rows_file(out) as write, rows_file(scores_path(out)) as write_scores:
+    with rows_files(out, scores_path(out)) as (write, write_scores):
         for batch in _batches(log_file, batch_size):
             unknown = [(line, t) for line, t in batch if t.action is None]
             named = name_actions(

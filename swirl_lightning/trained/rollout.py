@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,8 @@ from swirl_lightning.modules.prediction import predict_next
 from swirl_lightning.trained.files import read_text
 from swirl_lightning.trained.load import environment_of
 from swirl_lightning.types import InputError
+
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Step(NamedTuple):
@@ -76,13 +79,13 @@ def read_actions(path: Path) -> list[str]:
     listed = text.lstrip().startswith("[")
     try:
         actions = json.loads(text) if listed else text.split("\n")
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"--actions: {path}: found no valid JSON ({error}), expected a list of texts") from error
     for number, action in enumerate(actions, start=1):
-        if not (isinstance(action, str) and action.strip()):
+        if not (isinstance(action, str) and action.strip() and not SURROGATE.search(action)):
             place = f"{path}: entry {number}" if listed else f"{path}:{number}"
             raise InputError(
-                f"--actions: {place}: found {action!r}, expected an action: one a line, or a JSON list of texts"
+                f"--actions: {place}: found {action!r:.80}, expected an action: Unicode, one a line, or a JSON list"
             )
     if not actions:
         raise InputError(f"--actions: {path}: found an empty list, expected an action at least")

@@ -1,6 +1,7 @@
 """``swirl`` from outside, and the runs that its commands are tried on."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,12 @@ def refused(swirl):
         return err.removeprefix("error: ").rstrip("\n")
 
     return call
+
+
+@pytest.fixture
+def copy_of_run(run, tmp_path):
+    """The toy run, to be spoilt."""
+    return Path(shutil.copytree(run, tmp_path / "run"))
 
 
 @pytest.fixture(scope="session")

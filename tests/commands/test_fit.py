@@ -3,6 +3,7 @@
 import gzip
 import itertools
 import json
+import os
 import re
 import struct
 from pathlib import Path
@@ -44,6 +45,8 @@ def wrong(tmp_path_factory):
     (folder / "random.ckpt").write_bytes(bytes(range(256)) * 20)
     torch.save({"state_dict": {}}, folder / "foreign.ckpt")
     torch.save([1, 2], folder / "list.ckpt")
+    os.utime(folder / "list.ckpt", (0, 0))
+    (folder / "folder.ckpt").mkdir()
     for name in ("two/a.gguf", "two/b.gguf", "one/a.gguf"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(b"no weights")
@@ -208,6 +211,9 @@ WRONG = {
     "no checkpoint": (["--ckpt_path={wrong}/none.ckpt"], ["--ckpt_path", "none.ckpt", "does not exist"]),
     "random bytes": (["--ckpt_path={wrong}/random.ckpt"], ["random.ckpt", "not a readable checkpoint"]),
     "cut checkpoint": (["--ckpt_path={wrong}/cut.ckpt"], ["cut.ckpt", "not a readable checkpoint"]),
+    "flipped bytes": (["--ckpt_path={wrong}/flipped.ckpt"], ["flipped.ckpt", "checksum", "is {wrong}/foreign.ckpt"]),
+    "a start of flipped bytes": (["--model.init_from={wrong}/flipped.ckpt"], ["model.init_from", "checksum"]),
+    "a checkpoint that is a folder": (["--ckpt_path={wrong}/folder.ckpt"], ["folder.ckpt is a folder"]),
     "foreign checkpoint": (["--ckpt_path={wrong}/foreign.ckpt"], ["foreign.ckpt", "not written by"]),
     "a saved list": (["--ckpt_path={wrong}/list.ckpt"], ["list.ckpt", "not written by"]),
     "other shapes": (
@@ -228,7 +234,9 @@ WRONG = {
 
 @pytest.mark.parametrize(("options", "said"), WRONG.values(), ids=WRONG)
 def test_wrong_input(debug_run, small_data, wrong, tmp_path, options, said, swirl):
-    (wrong / "cut.ckpt").write_bytes((debug_run[0] / "checkpoints/last.ckpt").read_bytes()[:5000])
+    whole = (debug_run[0] / "checkpoints/last.ckpt").read_bytes()
+    (wrong / "cut.ckpt").write_bytes(whole[:5000])
+    (wrong / "flipped.ckpt").write_bytes(whole[:90_000] + bytes(b ^ 255 for b in whole[90_000:92_000]) + whole[92_000:])
     places = {"wrong": wrong, "run": debug_run[0]}
     options = [option.replace("{wrong}", str(wrong)).replace("{run}", str(debug_run[0])) for option in options]
     args = ["fit", f"--config={CONFIG}", f"--data.root={small_data}", f"--trainer.default_root_dir={tmp_path}", QUIET]
@@ -237,6 +245,15 @@ def test_wrong_input(debug_run, small_data, wrong, tmp_path, options, said, swir
     for part in said:
         assert part.format(**places) in err
     assert not list(tmp_path.glob("version_*/results.json"))
+
+
+@pytest.mark.parametrize("command", ["fit", "test"])
+def test_a_folder_in_the_place_of_the_last_checkpoint_is_told(command, tmp_path, small_data, swirl):
+    (tmp_path / "version_0/checkpoints/last.ckpt").mkdir(parents=True)
+    place = f"--trainer.default_root_dir={tmp_path}"
+    code, _, err = swirl(command, GIVEN, f"--data.root={small_data}", place, "--ckpt_path=last", QUIET)
+    assert code == 2
+    assert "last.ckpt is a folder" in err
 
 
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])

@@ -181,6 +181,13 @@ def chosen(splits, **kwargs):
     return data.labelled
 
 
+@pytest.mark.parametrize("field", ["episode", "state", "next_state", "action"])
+def test_half_a_surrogate_pair_is_refused_in_every_world(splits, field):
+    splits["labelled"][3] = replace(splits["labelled"][3], **{field: "half \ud83d"})
+    with pytest.raises(InputError, match=r"data: labelled: episode .*: found half a surrogate pair"):
+        Made(splits).setup()
+
+
 def test_few_labels_cover_every_kind(splits):
     assert Counter(map(kind, chosen(splits, num_labels=6))) == {"take": 2, "drop": 2, "open": 2}
     assert set(chosen(splits, num_labels=6)) < set(chosen(splits, num_labels=7))

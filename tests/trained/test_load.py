@@ -87,11 +87,19 @@ def rewrite(old, new):
     return spoil
 
 
+def flip(copy):
+    path = copy / "checkpoints/last.ckpt"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
 WRONG = {
     "no run": (shutil.rmtree, {}, ["no such folder", "runs/quickstart/version_0"]),
     "no config": (remove("config.yaml"), {}, ["no config.yaml in it"]),
     "no model": (rewrite("model:", "modle:"), {}, ["config.yaml: found no section 'model'"]),
     "no checkpoint": (remove("checkpoints/last.ckpt"), {}, ["checkpoint: ", "last.ckpt does not exist"]),
+    "flipped bytes": (flip, {}, ["checkpoint: ", "last.ckpt", "checksum", "train again"]),
     "older": (without("layouts"), {}, ["no readable 'layouts'", f"swirl-lightning {__version__}", "train again"]),
     "oldest": (without("layouts", "version"), {}, ["of an early version", __version__]),
     "unknown setting": (None, {"max_token": 3}, ["config.yaml", "max_token"]),

@@ -9,15 +9,41 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from swirl_lightning.environments.tool.documentation import Tool
-from swirl_lightning.environments.tool.schema import DEPTH, properties, resolve
+from swirl_lightning.environments.tool.pattern import matches
+from swirl_lightning.environments.tool.schema import DEPTH, choices, properties, resolve
+from swirl_lightning.environments.tool.valid import problem
+from swirl_lightning.types import InputError
 
 REUSE = 0.75  # chance that a value is one that the episode has seen, where it has seen any that fits
-OPTIONAL = 0.25  # chance that an argument is given that could be left out
+OPTIONAL = (0.25, 0.25, 0.5, 1.0, 0.0)  # chance that an argument is given that could be left out, try by try
+TRIES = 20  # to draw arguments that follow the schema, the last half of them without what was seen
+MOST_VALUES = 1000  # in the arguments of a call
+MOST_CHARS = 10_000  # that a text may have to have at least
+MOST_SEEN = 1000  # values of a field that are kept in mind
+DEEPEST = 3 * DEPTH  # where even what must be there is left out
 LONGEST = 80  # characters of a text that is worth speaking of again
 WORDS = ("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "harbor")
 FILES = ("notes.txt", "plan.md", "list.csv", "data", "data/notes.txt", "archive")
 PATH_WORDS = {"path", "file", "filename", "directory", "folder", "dir", "source", "destination"}
 SMALL_WORDS = {"a", "an", "and", "as", "at", "by", "for", "from", "in", "of", "on", "or", "the", "to", "with"}
+CODES = (
+    "a",
+    "A",
+    "AB",
+    "ABC",
+    "A1",
+    "abc",
+    "1",
+    "12",
+    "123",
+    "1234",
+    "12345",
+    "1.0",
+    "1.0.0",
+    "en",
+    "en-US",
+    "#a1b2c3",
+)
 FORMATS = {
     "date": ("2024-01-15", "2024-02-29", "2025-07-04"),
     "date-time": ("2024-01-15T08:30:00Z", "2024-02-29T12:00:00Z", "2025-07-04T23:59:59Z"),
@@ -31,6 +57,12 @@ FORMATS = {
     "ipv6": ("2001:db8::1", "2001:db8::7"),
     "uuid": ("11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"),
 }
+POOL = (*CODES, *(value for values in FORMATS.values() for value in values))
+KINDS = {  # of a schema that does not say it, by what it says
+    **dict.fromkeys(("properties", "required", "minProperties", "additionalProperties", "patternProperties"), "object"),
+    **dict.fromkeys(("items", "prefixItems", "minItems", "maxItems", "contains", "uniqueItems"), "array"),
+    **dict.fromkeys(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"), "number"),
+}
 DESCRIBED = {  # formats that a description spells out
     "HH:MM": ("08:30", "12:00", "23:45"),
     "YYYY-MM-DD": FORMATS["date"],
@@ -39,6 +71,10 @@ DESCRIBED = {  # formats that a description spells out
 _QUOTED = re.compile(r"""(?<!\w)(['"`])([^'"`\n]{1,40})\1(?!\w)""")
 
 Words = tuple[str, ...]
+
+
+class Unfit(InputError):
+    """No call of a tool can be drawn from its schema."""
 
 
 def field_words(name: str) -> Words:
@@ -66,6 +102,9 @@ class CallDrawer:
         self._values = {field_words(name): list(its) for name, its in values.items()}
         self._folder = folder
         self._seen: dict[Words, list[Any]] = {}
+        self._optional = OPTIONAL[0]
+        self._reuses = True
+        self._left = MOST_VALUES
         self._failed: set[str] = set()
 
     def choose(self, tools: Sequence[Tool]) -> Tool:
@@ -83,9 +122,25 @@ class CallDrawer:
         self._failed.add(tool)
 
     def arguments(self, tool: Tool) -> dict[str, Any]:
-        """Arguments for a call of the tool."""
-        drawn = self._draw(tool.schema, tool.schema, (), 0)
-        return drawn if isinstance(drawn, dict) else {}
+        """Arguments for a call of the tool, which follow its schema.
+
+        Raises:
+            Unfit: none were found.
+        """
+        said = ""
+        for number in range(TRIES):
+            self._optional, self._reuses = OPTIONAL[number % len(OPTIONAL)], number < TRIES // 2
+            self._left = MOST_VALUES
+            try:
+                drawn = self._draw(tool.schema, tool.schema, (), 0)
+                arguments = drawn if isinstance(drawn, dict) else {}
+                said = problem(arguments, tool.schema)
+            except Exception as error:  # the schema is a stranger's, and can be wrong in any way
+                said = f"{type(error).__name__}: {error}"
+            else:
+                if not said:
+                    return arguments
+        raise Unfit(f"{tool.name}: no arguments were found that follow its schema ({' '.join(said.split()):.200})")
 
     def remember(self, value: Any, field: Words = ()) -> None:
         """Keep the short texts and whole numbers in arguments or in a result, by the names of their fields."""
@@ -97,24 +152,27 @@ class CallDrawer:
                 self.remember(inner, field)
         elif field and (type(value) is int or (isinstance(value, str) and 0 < len(value) <= LONGEST)):
             seen = self._seen.setdefault(field, [])
-            if value not in seen:
+            if len(seen) < MOST_SEEN and value not in seen:
                 seen.append(value)
                 self._failed.clear()
 
     def _draw(self, schema: Any, root: Mapping[str, Any], field: Words, depth: int) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise Unfit(f"a call needs more than {MOST_VALUES} values")
         schema = resolve(schema, root)
         if "const" in schema:
             return schema["const"]
         if schema.get("enum"):
             return self._rng.choice(list(schema["enum"]))
-        if branches := schema.get("anyOf") or schema.get("oneOf"):
-            read = [resolve(branch, root) for branch in branches]
-            some = [branch for branch in read if branch.get("type") != "null"] or read
-            described = {"description": schema.get("description", "")}
-            return self._draw({**described, **self._rng.choice(some)}, root, field, depth + 1)
-        kind = schema.get("type") or ("object" if properties(schema) else "string")
+        rest, branches = choices(schema)
+        if rest is not schema:
+            some = [branch for branch in branches if (resolve(branch, root).get("type") == "null") == (depth >= DEPTH)]
+            return self._draw({"allOf": [self._rng.choice(some or branches), rest]}, root, field, depth + 1)
+        kind = schema.get("type") or next((kind for key, kind in KINDS.items() if key in schema), "string")
         if isinstance(kind, list):
-            kind = self._rng.choice([each for each in kind if each != "null"] or ["null"])
+            some = [each for each in kind if (each == "null") == (depth >= DEPTH)]
+            kind = self._rng.choice(some or kind or ["null"])
         if kind == "object":
             return self._object(schema, root, depth)
         if kind == "array":
@@ -127,22 +185,39 @@ class CallDrawer:
 
     def _object(self, schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> dict[str, Any]:
         required = schema.get("required") or ()
+        parts, others = properties(schema), schema.get("additionalProperties")
         drawn = {}
-        for name, part in properties(schema).items():
-            if depth < DEPTH and (name in required or self._rng.random() < OPTIONAL):
+        for name, part in parts.items():
+            given = depth < DEEPEST if name in required else depth < DEPTH and self._rng.random() < self._optional
+            if given and part is not False:
                 drawn[name] = self._draw(part, root, field_words(name), depth + 1)
+        unnamed = [name for name in (*required, *WORDS) if name not in parts]
+        for name in unnamed:
+            if name in required or len(drawn) < schema.get("minProperties", 0):
+                drawn[name] = self._draw(others, root, field_words(name), depth + 1)
         return drawn
 
     def _array(self, schema: Mapping[str, Any], root: Mapping[str, Any], field: Words, depth: int) -> list[Any]:
-        low = schema.get("minItems", 1)
-        count = min(low + self._rng.choice((0, 0, 1)), schema.get("maxItems", low + 1)) if depth < DEPTH else low
+        items, first = schema.get("items"), schema.get("prefixItems") or ()
+        if isinstance(items, list):  # as drafts before 2020 write it
+            items, first = schema.get("additionalItems"), items
+        low = schema.get("minItems", 1 if depth < DEPTH else 0)
+        high = schema.get("maxItems", len(first) if first and items is False else math.inf)
+        count = min(max(low, len(first)) + (self._rng.choice((0, 0, 1)) if depth < DEPTH else 0), high)
         described = {"description": schema.get("description", "")}
-        items = {**described, **resolve(schema.get("items"), root)}
+        parts = [{"allOf": [part, described]} for part in first]
+        if contained := schema.get("contains"):
+            parts.append({"allOf": [items, contained, described]})
         drawn: list[Any] = []
-        for _ in range(count):
-            item = self._draw(items, root, field, depth + 1)
-            if item not in drawn or len(drawn) < low:
+        tries = 0
+        while len(drawn) < count and tries < 2 * count + len(WORDS):
+            part = parts[len(drawn)] if len(drawn) < len(parts) else {"allOf": [items, described]}
+            item = self._draw(part, root, field, depth + 1)
+            tries += 1
+            if item not in drawn or (len(drawn) < low and not schema.get("uniqueItems")):
                 drawn.append(item)
+            elif not schema.get("uniqueItems"):
+                break
         return drawn
 
     def _scalar(self, schema: Mapping[str, Any], kind: str, field: Words) -> Any:
@@ -150,9 +225,9 @@ class CallDrawer:
             return (_is_text if kind == "string" else _is_number)(value, schema)
 
         seen = [value for value in self._matching(self._seen, schema, field) if fits(value)]
-        if seen and self._rng.random() < REUSE:
+        if self._reuses and seen and self._rng.random() < REUSE:
             return self._rng.choice(seen)
-        if given := self._matching(self._values, schema, field):
+        if given := [value for value in self._matching(self._values, schema, field) if fits(value)]:
             return self._rng.choice(given)
         return self._text(schema, field, fits) if kind == "string" else self._number(schema, kind)
 
@@ -170,10 +245,12 @@ class CallDrawer:
         for pool in (spelt, quoted):
             if pool := [value for value in pool if fits(value)]:
                 return self._rng.choice(pool)
-        low = schema.get("minLength", 0)
+        if (low := schema.get("minLength", 0)) > MOST_CHARS:
+            raise Unfit(f"a text of at least {low} characters")
         words = [((word + " ") * (1 + low // (len(word) + 1)))[: max(low, len(word))] for word in WORDS]
         words = [word[: schema.get("maxLength", len(word))] for word in words]
-        return self._rng.choice([word for word in words if fits(word)] or words)
+        fitting = [word for word in words if fits(word)]
+        return self._rng.choice(fitting or [value for value in POOL if fits(value)] or words)
 
     def _number(self, schema: Mapping[str, Any], kind: str) -> int | float:
         step = schema.get("multipleOf", 1)
@@ -203,10 +280,7 @@ def _is_text(value: Any, schema: Mapping[str, Any]) -> bool:
     longest = schema.get("maxLength", math.inf)
     if not isinstance(value, str) or not schema.get("minLength", 0) <= len(value) <= longest:
         return False
-    try:
-        return re.search(schema.get("pattern", ""), value) is not None
-    except (re.error, TypeError):  # of another dialect
-        return True
+    return matches(schema["pattern"], value) if "pattern" in schema else True
 
 
 def _is_number(value: Any, schema: Mapping[str, Any]) -> bool:

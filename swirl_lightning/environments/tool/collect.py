@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ from typing import Any
 from swirl_lightning.environments.collection import describe_run, write_collection
 from swirl_lightning.environments.splits import SPLITS, Fractions, Split, assign_splits
 from swirl_lightning.environments.tool.call import Call, read_calls, write_call
+from swirl_lightning.environments.tool.call_drawer import CallDrawer
 from swirl_lightning.environments.tool.documentation import Detail, Tool, document
-from swirl_lightning.environments.tool.episode import CallSource, World, fresh_folder, play
+from swirl_lightning.environments.tool.episode import CallSource, World, check_answers, fresh_folder, play
+from swirl_lightning.environments.tool.fitness import choose_fit
 from swirl_lightning.environments.tool.permission import choose_tools
 from swirl_lightning.environments.tool.server import FOLDER, Server, ServerLost
-from swirl_lightning.types import InputError, Transition
+from swirl_lightning.types import InputError, Transition, say
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +57,8 @@ def collect_tool(
         out: the folder to write; it is made where it does not exist.
         server: a command line, begun by NAME=VALUE words for its environment where it needs some, or the URL of a
             server that speaks streamable HTTP. {folder} in it is a fresh folder for each episode; the data says
-            {folder} too.
+            {folder} too. A value whose name says key, token, secret, password or the like is written nowhere: data,
+            record and messages have ... in its place.
         headers: of every request to a URL, for example {"Authorization": "Bearer $TOKEN"}, where $TOKEN stands for the
             environment variable. They are not written anywhere.
         episodes: number of episodes; with calls, as many as they fill.
@@ -73,7 +77,8 @@ def collect_tool(
         dry_run: list the tools and the calls, and call nothing.
 
     Raises:
-        InputError: the server does not start or answers nothing, no tool may be called, or an argument is wrong.
+        InputError: the server does not start, answers nothing or errors alone, no tool may be called, or an argument is
+            wrong.
     """
     for name, number in {"episodes": episodes, "steps": steps, "max_chars": max_chars, "timeout": timeout}.items():
         if number <= 0:
@@ -88,23 +93,34 @@ def collect_tool(
         episodes = -(-len(script) // steps)
     names = [f"e{number:04d}" for number in range(episodes)]
     split_of = assign_splits(names, fractions, seed, "episode")
+    drawer = (
+        CallDrawer(random.Random(0), values or {}, FOLDER if reached.has_folder else None) if calls is None else None
+    )
     listed, left_out = choose_tools(asyncio.run(_list_tools(reached, files)), tools, allow or [], script)
+    listed, unfit = choose_fit(listed, drawer, script)
     world = World(reached, listed, steps, seed, script, values or {}, files, docs, max_chars)
     if dry_run:
-        print("\n".join(_plan(world, names, left_out)))
+        say(reached.secrets.hide("\n".join(_plan(world, names, [left_out, unfit]))))
         return
     if left_out:
         logger.info(left_out)
+    if unfit:
+        logger.warning(unfit)
     parts: dict[Split, list[Transition]] = {split: [] for split in SPLITS}
     for number, name in enumerate(names):
         parts[split_of[name]] += asyncio.run(play(world, number, name))
+    check_answers(world)
     arguments = {
         "server": reached.public_address, "episodes": episodes, "steps": steps, "seed": seed, "tools": tools,
         "allow": allow, "calls": calls and calls.name, "values": values, "files": files and files.name, "docs": docs,
         "timeout": timeout, "max_chars": max_chars, "fractions": list(fractions),
     }  # fmt: skip
-    given = {name: value for name, value in arguments.items() if value is not None}
-    found = {"server": reached.about, "tools": [tool.name for tool in listed], "lost": world.lost}
+    given = reached.secrets.hide_in({name: value for name, value in arguments.items() if value is not None})
+    found = {
+        "server": reached.secrets.hide_in(reached.about),
+        "tools": [tool.name for tool in listed],
+        "lost": world.lost,
+    }
     write_collection(out, parts, describe_run("tool", out, given, ["mcp"]) | found)
 
 
@@ -120,12 +136,11 @@ async def _list_tools(server: Server, files: Path | None) -> list[Tool]:
             ) from error
 
 
-def _plan(world: World, names: Sequence[str], left_out: str) -> Iterator[str]:
+def _plan(world: World, names: Sequence[str], left_out: Sequence[str]) -> Iterator[str]:
     """What a run would do. What depends on answers cannot be known: here every call is taken to do what it says."""
     yield "tools:"
     yield from (document(tool, "short") for tool in world.tools)
-    if left_out:
-        yield left_out
+    yield from filter(None, left_out)
     yield "calls, where they do not speak of earlier results:"
     for number, name in enumerate(names):
         calls = CallSource(world, number)

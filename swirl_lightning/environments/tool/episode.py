@@ -7,6 +7,7 @@ import logging
 import random
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from swirl_lightning.environments.tool.call import Call, write_call
-from swirl_lightning.environments.tool.call_drawer import CallDrawer
+from swirl_lightning.environments.tool.call_drawer import CallDrawer, Unfit
 from swirl_lightning.environments.tool.documentation import Detail, Tool, document
 from swirl_lightning.environments.tool.result import result_block
 from swirl_lightning.environments.tool.server import FOLDER, Server, reason
@@ -34,6 +35,8 @@ class World:
         tools: those that may be called.
         script: all calls, where they are not drawn.
         lost: a line for each row that was lost.
+        answers: how many each tool has given.
+        errors: how many of them were errors.
         silent: how often the server has not answered since it last did.
     """
 
@@ -47,6 +50,8 @@ class World:
     docs: Detail
     max_chars: int
     lost: list[str] = field(default_factory=list)
+    answers: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
     silent: int = 0
 
 
@@ -97,6 +102,7 @@ async def play(world: World, number: int, name: str) -> list[Transition]:
     transitions: list[Transition] = []
     calls = CallSource(world, number)
     part = 0
+    documented = "\n".join(document(tool, world.docs) for tool in world.tools)
     while calls:
         title = f"{name}.{part}" if part else name
         call: Call | None = None
@@ -104,32 +110,37 @@ async def play(world: World, number: int, name: str) -> list[Transition]:
         with fresh_folder(world.files) as folder:
             try:
                 async with world.server.session(folder) as session:
-                    state, step = "\n".join(document(tool, world.docs) for tool in world.tools), 0
+                    state, step = documented, 0
                     while calls:
                         call = calls.next()
                         answer = _to_data(await session.call(call.tool, _to_server(call.arguments, folder)), folder)
                         world.silent = 0
+                        world.answers[call.tool] += 1
+                        world.errors[call.tool] += answer.startswith(ERROR)
                         calls.remember(call, answer)
                         next_state = f"{state}\n{result_block(answer)}"
                         if len(next_state) > world.max_chars:
                             logger.info("%s: ends before step %d, whose state would be too long", title, step)
                             return transitions
-                        action = write_call(call.tool, call.arguments)
+                        action = world.server.secrets.hide(write_call(call.tool, call.arguments))
                         transitions.append(Transition(title, step, state, next_state, action))
                         state, step, call = next_state, step + 1, None
+            except Unfit:
+                raise
             except Exception as error:
-                _note_loss(world, title, call, error)
+                _note_loss(world, title, call, error, ended=not calls)
                 if isinstance(error, InputError):  # it did not start again
                     return transitions
         part += 1
     return transitions
 
 
-def _note_loss(world: World, title: str, call: Call | None, error: Exception) -> None:
-    if call is None and not isinstance(error, InputError):  # all calls were answered; only the end was bad
-        logger.info("%s: the connection ended badly: %s", title, reason(error))
+def _note_loss(world: World, title: str, call: Call | None, error: Exception, ended: bool) -> None:
+    if call is None and ended:  # all calls were answered; only the end was bad
+        logger.info("%s: the connection ended badly: %s", title, world.server.secrets.hide(reason(error)))
         return
-    said = f"{title}: {write_call(call.tool, call.arguments)[:200] if call else 'start'}: {error}"
+    made = world.server.secrets.hide(write_call(call.tool, call.arguments))[:200] if call else "between calls"
+    said = f"{title}: {made}: {world.server.secrets.hide(str(error))}"
     world.lost.append(said)
     world.silent += 1
     logger.warning("left out: %s", said)
@@ -138,6 +149,22 @@ def _note_loss(world: World, title: str, call: Call | None, error: Exception) ->
             f"--server {world.server.public_address}: no answer {GIVE_UP} times in a row, the last time: {said}; "
             "raise --timeout, or leave tools that hang out with --tools"
         ) from error
+
+
+def check_answers(world: World) -> None:
+    """Warn where most answers were errors, of which a model learns little.
+
+    Raises:
+        InputError: all were.
+    """
+    answers, errors = world.answers.total(), world.errors.total()
+    by_tool = ", ".join(f"{name} {world.errors[name]} of {count}" for name, count in world.answers.items())
+    cure = "give values that exist with --values, what the tools work on with --files, or name other --tools"
+    if answers and errors == answers:
+        raise InputError(f"--server {world.server.public_address}: all {answers} answers were errors, so that nothing "
+                         f"is written ({by_tool}); {cure}")  # fmt: skip
+    if 2 * errors > answers:
+        logger.warning("%d of %d answers were errors (%s); %s", errors, answers, by_tool, cure)
 
 
 @contextmanager

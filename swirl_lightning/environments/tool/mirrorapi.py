@@ -138,6 +138,8 @@ def _read_file(path: Path) -> list[Keyed]:
             f"{path}:{error.lineno}: found broken JSON ({error.msg}, column {error.colno}, character {error.pos}), "
             "expected a list of rows; a download that stopped early looks like this: fetch the file again"
         ) from error
+    except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, lists within lists without an end
+        raise InputError(f"{path}: found JSON that cannot be read ({error}); fetch the file again") from error
     if not isinstance(rows, list) or not rows:
         raise InputError(f"{path}: found {type(rows).__name__ if rows else 'no rows'}, expected a JSON list of rows")
     found = [transition(f"{path}: row {n}", f"{path.stem}-{n:05d}", row) for n, row in enumerate(rows)]
@@ -166,7 +168,8 @@ def _dict(text: str) -> dict[str, Any] | None:
     for read in (ast.literal_eval, json.loads):
         try:
             found = read(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            json.dumps(found)  # Python has literals that JSON does not know
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             continue
         return found if isinstance(found, dict) else None
     return None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from swirl_lightning.environments.tool.documentation import Tool
 from swirl_lightning.environments.tool.result import write_json
+from swirl_lightning.environments.tool.secrets import Secrets
 from swirl_lightning.types import InputError
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 FOLDER = "{folder}"
 START_SECONDS = 180.0  # a first start may download the server
 _SETTING = re.compile(r"[A-Za-z_]\w*=")
-_WORD = "(?:key|token|secret|passw|credential)"
-_SECRET = re.compile(rf"""(?i)(?<!\S)(\w*{_WORD}\w*=|--[\w-]*{_WORD}[\w-]*[=\s]\s*)('[^']*'|"[^"]*"|\S+)""")
 
 
 class ServerLost(Exception):
@@ -58,7 +57,8 @@ class Server:
         self.address = address
         self.timeout = timeout
         self.is_http = address.startswith(("http://", "https://"))
-        self.words = [] if self.is_http else _split(address)
+        self.secrets = Secrets(address, headers or {})
+        self.words = [] if self.is_http else _split(address, self.public_address)
         self.headers = {name: _filled_in(name, value) for name, value in (headers or {}).items()}
         if self.headers and not self.is_http:
             raise InputError(
@@ -75,10 +75,8 @@ class Server:
 
     @property
     def public_address(self) -> str:
-        """The address without what looks like a password, for the record."""
-        if self.is_http:
-            return re.sub(r"//[^/@]*@", "//", self.address).split("?")[0]
-        return _SECRET.sub(r"\1...", self.address)
+        """The address without what is secret, for the record and for messages."""
+        return self.secrets.public_address
 
     @asynccontextmanager
     async def session(self, folder: Path) -> AsyncIterator[Session]:
@@ -99,7 +97,7 @@ class Server:
             try:
                 if info := client.server_info:
                     self.about = {"name": info.name, "version": info.version}
-                yield Session(client, self.timeout)
+                yield Session(client, self.timeout, self.secrets)
             finally:
                 await client.__aexit__(None, None, None)
 
@@ -127,7 +125,7 @@ class Server:
         errors.seek(0)
         said = " | ".join(errors.read().strip().splitlines()[-5:])
         cure = "check the URL, --headers where it asks for a key, and that the server runs"
-        return (
+        return self.secrets.hide(
             f"--server {self.public_address}: the server does not start: {reason(error)}"
             + (f"; its last words: {said}" if said else "")
             + f"; {cure if self.is_http else 'run the command by hand to see why'}"
@@ -135,11 +133,12 @@ class Server:
 
 
 class Session:
-    """An open connection."""
+    """An open connection. What it gives holds none of the server's secrets."""
 
-    def __init__(self, client: Client, timeout: float) -> None:
+    def __init__(self, client: Client, timeout: float, secrets: Secrets) -> None:
         self._client = client
         self._timeout = timeout
+        self._secrets = secrets
 
     async def tools(self) -> list[Tool]:
         """All tools that the server has.
@@ -155,9 +154,9 @@ class Session:
                     page = await self._client.list_tools(cursor=cursor)
                     listed += page.tools
                     if not (cursor := page.next_cursor):
-                        return [_tool(each) for each in listed]
+                        return [_tool(each, self._secrets) for each in listed]
         except Exception as error:
-            raise ServerLost(reason(error)) from error
+            raise ServerLost(self._secrets.hide(reason(error))) from error
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> str:
         """The result of a call as text; an error that the server reports is a result too.
@@ -170,15 +169,15 @@ class Session:
 
         try:
             async with asyncio.timeout(self._timeout):
-                return _text(await self._client.call_tool(tool, arguments))
+                return self._secrets.hide(_text(await self._client.call_tool(tool, arguments)))
         except TimeoutError as error:
             raise ServerLost(f"no answer within {self._timeout:g} s") from error
         except MCPError as error:
             if error.code in (CONNECTION_CLOSED, REQUEST_TIMEOUT):
-                raise ServerLost(reason(error)) from error
-            return f"error: {error.message}"
+                raise ServerLost(self._secrets.hide(reason(error))) from error
+            return self._secrets.hide(f"error: {error.message}")
         except Exception as error:
-            raise ServerLost(f"answered what is no result ({reason(error)})") from error
+            raise ServerLost(self._secrets.hide(f"answered what is no result ({reason(error)})")) from error
 
 
 def reason(error: BaseException) -> str:
@@ -196,20 +195,20 @@ def _filled_in(header: str, value: str) -> str:
     return filled
 
 
-def _split(address: str) -> list[str]:
+def _split(address: str, shown: str) -> list[str]:
     try:
         words = shlex.split(address)
     except ValueError as error:
-        raise InputError(f"--server: found {address!r}, expected a command line ({error}); mend its quotes") from error
+        raise InputError(f"--server: found {shown!r}, expected a command line ({error}); mend its quotes") from error
     if all(_SETTING.match(word) for word in words):
         raise InputError(
-            f"--server: found {address!r}, expected a command line, for example 'npx -y "
+            f"--server: found {shown!r}, expected a command line, for example 'npx -y "
             "@modelcontextprotocol/server-memory', or a URL that begins with http:// or https://"
         )
     return words
 
 
-def _tool(listed: ListedTool) -> Tool:
+def _tool(listed: ListedTool, secrets: Secrets) -> Tool:
     """The tool with the dangers that its server does not rule out.
 
     The specification's defaults for what is not said: a tool is not read-only, is destructive unless it is read-only,
@@ -220,7 +219,8 @@ def _tool(listed: ListedTool) -> Tool:
     destructive = not read_only and (hints is None or hints.destructive_hint is not False)
     open_world = hints is None or hints.open_world_hint is not False
     dangers = [name for name, there in (("destructive", destructive), ("open-world", open_world)) if there]
-    return Tool(listed.name, listed.description or "", listed.input_schema, read_only, tuple(dangers))
+    description, schema = secrets.hide(listed.description or ""), secrets.hide_in(listed.input_schema)
+    return Tool(listed.name, description, schema, read_only, tuple(dangers))
 
 
 def _text(result: CallToolResult) -> str:

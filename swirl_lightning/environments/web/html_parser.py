@@ -88,6 +88,10 @@ class _Builder(HTMLParser):
         if place is not None:
             del self.open[place:]
 
+    def parse_marked_section(self, i: int, report: int = 1) -> int:
+        """``<![...`` is a comment, as it is in browsers; Python's parser refuses words that it does not know there."""
+        return self.parse_bogus_comment(i, False)
+
     def handle_data(self, data: str) -> None:
         self.open[-1].children.append(data)
 

@@ -92,6 +92,10 @@ def scan_tasks(path: Path) -> Iterator[tuple[int, Any]]:
                         f"{path}: character {place + error.pos}: found broken JSON ({error.msg}), expected a list of "
                         "tasks up to its ']'; the file is cut short or damaged: download it again"
                     ) from error
+                except (ValueError, RecursionError) as error:
+                    raise InputError(
+                        f"{path}: character {place}: found a task that cannot be read ({error}); download it again"
+                    ) from error
                 yield place, task
                 text, place = text[end:], place + end
     except UnicodeDecodeError as error:

@@ -34,6 +34,8 @@ TOOLS = [
     tool("surf", {"readOnlyHint": True, "openWorldHint": True}),
     tool("unknown", None),
 ]
+ODD = tool("odd", READS, name={"type": "object", "properties": {"x": TEXT}, "required": 7})
+PAINTED = tool("\x1b]0;owned\x07\x1b[31mred\x9b2J\r\u202egnp", READS, name=TEXT)
 notes = {}
 
 
@@ -70,7 +72,7 @@ def answer(message):
             "serverInfo": {"name": "notes", "version": "1.0"},
         }
     if method == "tools/list":
-        return {"tools": [] if MODE == "bare" else TOOLS}
+        return {"tools": {"bare": [], "odd": [*TOOLS, ODD], "painted": [*TOOLS, PAINTED]}.get(MODE, TOOLS)}
     if method == "tools/call":
         with LOG.open("a") as log:
             log.write(params["name"] + "\n")

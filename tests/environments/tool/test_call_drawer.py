@@ -5,8 +5,11 @@ import random
 
 import pytest
 
+from swirl_lightning.environments.tool.call import Call
 from swirl_lightning.environments.tool.call_drawer import CallDrawer, field_words
 from swirl_lightning.environments.tool.documentation import Tool, document
+from swirl_lightning.environments.tool.fitness import choose_fit
+from swirl_lightning.types import InputError
 
 SCHEMA = {
     "type": "object",
@@ -147,23 +150,166 @@ def test_what_failed_waits_for_something_new():
     assert {made.choose(tools).name for _ in range(20)} == {"a", "b"}
 
 
-@pytest.mark.parametrize(
-    "schema",
-    [
-        {},
-        {"properties": {"it": True}, "required": ["it"]},
-        {"properties": {"it": {"$ref": "#/nowhere"}}, "required": ["it"]},
-        {"properties": {"it": {"$ref": "#"}}, "required": ["it"]},
-        {"properties": {"it": {"allOf": [{"$ref": "#/properties/it"}]}}, "required": ["it"]},
-        {"properties": {"it": {"type": "array"}}, "required": ["it"]},
-        {"properties": {"it": {"type": "string", "pattern": "("}}, "required": ["it"]},
-        {"properties": {"it": {"type": "integer", "minimum": 5, "maximum": 5, "multipleOf": 2}}, "required": ["it"]},
-    ],
-)
-def test_odd_schemas_break_nothing(schema):
+TEXT, NUMBER = {"type": "string"}, {"type": "integer"}
+NEED_A, NEED_B = {"required": ["a"]}, {"required": ["b"]}
+A_B = {"type": "object", "properties": {"a": TEXT, "b": NUMBER}}
+TREE = {
+    "type": "object",
+    "properties": {"value": NUMBER, "next": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}},
+    "required": ["value", "next"],
+}
+FIT = {
+    "empty": {},
+    "an open field": {"properties": {"it": True}, "required": ["it"]},
+    "a list of anything": {"properties": {"it": {"type": "array"}}, "required": ["it"]},
+    "one of two": A_B | {"anyOf": [NEED_A, NEED_B]},
+    "exactly one of two": A_B | {"oneOf": [NEED_A, NEED_B], "additionalProperties": False},
+    "one of two, twice": A_B | {"anyOf": [NEED_A, NEED_B], "oneOf": [{"minProperties": 2}, {"maxProperties": 1}]},
+    "one of whole objects": {"anyOf": [A_B | NEED_A, {"properties": {"c": {"const": 1}}, "required": ["c"]}]},
+    "never": A_B | {"anyOf": [False, NEED_B]},
+    "always": A_B | NEED_A | {"anyOf": [True, False]},
+    "a forbidden field": {"properties": {"a": False, "b": TEXT}, "required": ["b"]},
+    "nested": {"properties": {"o": A_B | {"anyOf": [NEED_A, NEED_B]}}, "required": ["o"]},
+    "a field of two kinds": {
+        "properties": {"it": {"anyOf": [TEXT | {"minLength": 12}, {"type": "array", "items": NUMBER}], "title": "It"}},
+        "required": ["it"],
+    },
+    "bounds besides the choice": {
+        "properties": {"n": {"type": "integer", "minimum": 5, "anyOf": [{"maximum": 7}, {"multipleOf": 9}]}},
+        "required": ["n"],
+    },
+    "two parts of one field": {
+        "allOf": [{"properties": {"n": {"minimum": 3}}}, {"properties": {"n": {"type": "integer", "maximum": 4}}}],
+        "required": ["n"],
+    },
+    "bounds in two parts": {"properties": {"n": NUMBER | {"minimum": 1, "allOf": [{"minimum": 8}]}}, "required": ["n"]},
+    "required and not described": {"type": "object", "required": ["x", "y"]},
+    "a map": {"type": "object", "additionalProperties": NUMBER, "minProperties": 2},
+    "a pair": {
+        "properties": {"p": {"type": "array", "prefixItems": [NUMBER, TEXT], "items": False}}, "required": ["p"],
+    },
+    "different ones": {
+        "properties": {"l": {"type": "array", "items": {"enum": [1, 2, 3]}, "uniqueItems": True, "minItems": 3}},
+        "required": ["l"],
+    },
+    "one that is contained": {
+        "properties": {"l": {"type": "array", "items": NUMBER, "contains": {"minimum": 90}}}, "required": ["l"],
+    },
+    "if, then": {
+        "properties": {"mode": {"enum": ["x", "y"]}},
+        "required": ["mode"],
+        "if": {"properties": {"mode": {"const": "x"}}},
+        "then": {"properties": {"depth": NUMBER}, "required": ["depth"]},
+        "else": {"properties": {"width": NUMBER}, "required": ["width"]},
+    },
+    "dependent": A_B | {"dependentRequired": {"a": ["b"]}, "minProperties": 1},
+    "not": {"properties": {"it": {"enum": ["p", "q"], "not": {"const": "p"}}}, "required": ["it"]},
+    "a tree": TREE,
+    "a code": {"properties": {"it": TEXT | {"pattern": "^[0-9]{4}$"}}, "required": ["it"]},
+    "a reference into a list": {
+        "oneOf": [A_B | NEED_A, {"properties": {"c": {"$ref": "#/oneOf/0/properties/b"}}, "required": ["c"]}],
+    },
+    "a slash": {"$defs": {"a/b": NUMBER}, "properties": {"it": {"$ref": "#/$defs/a~1b"}}, "required": ["it"]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("schema", FIT.values(), ids=FIT)
+def test_calls_follow_every_kind_of_schema(schema):
+    jsonschema = pytest.importorskip("jsonschema")
     tool = Tool("t", "", schema)
-    assert all(isinstance(arguments, dict) for arguments in draws(tool, 10))
+    drawn = draws(tool, 40)
+    for arguments in drawn:
+        jsonschema.validate(arguments, schema)
+    assert drawn.count({}) < 40 or schema == {}
     assert document(tool, "full").startswith("t(")
+    assert choose_fit([tool], drawer(), None) == ([tool], "")
+
+
+def test_a_pattern_of_another_dialect_is_not_heeded():
+    assert draws(one({"pattern": "("}), 5)
+
+
+def test_all_branches_are_drawn():
+    assert {tuple(arguments) for arguments in draws(Tool("t", "", FIT["exactly one of two"]))} == {("a",), ("b",)}
+    assert {tuple(arguments) for arguments in draws(Tool("t", "", FIT["if, then"]))} >= {("mode", "depth")}
+
+
+def test_what_was_given_and_what_was_seen_must_fit():
+    tool = Tool("t", "", {"properties": {"name": TEXT | {"maxLength": 3}}, "required": ["name"]})
+    made = drawer(values={"name": ["too long", "fit"]})
+    made.remember({"name": "too long too"})
+    assert {made.arguments(tool)["name"] for _ in range(40)} == {"fit"}
+
+
+def nest(inner, times):
+    for _ in range(times):
+        inner = {"type": "array", "items": inner, "minItems": 900}
+    return inner
+
+
+def field(schema):
+    return {"properties": {"it": schema}, "required": ["it"]}
+
+
+def doubled(depth):
+    """Each part holds the next one twice."""
+    parts = {f"p{n}": {"allOf": [{"$ref": f"#/$defs/p{n + 1}"}] * 2} for n in range(depth)}
+    wide = {f"w{n}": {"anyOf": [{"not": {"$ref": f"#/$defs/w{n + 1}"}}, {"$ref": f"#/$defs/w{n + 1}"}]} for n in
+            range(depth)}  # fmt: skip
+    ends = {f"p{depth}": TEXT, f"w{depth}": TEXT}
+    return {"$defs": parts | wide | ends} | field({"allOf": [{"$ref": "#/$defs/p0"}, {"$ref": "#/$defs/w0"}]})
+
+
+UNFIT = {
+    "a reference to nothing": field({"$ref": "#/nowhere"}),
+    "a reference to another place": field({"$ref": "http://127.0.0.1:9/schema.json"}),
+    "itself within itself": field({"$ref": "#"}),
+    "a field that is itself": field({"allOf": [{"$ref": "#/properties/it"}]}),
+    "no number": field(NUMBER | {"minimum": 5, "maximum": 5, "multipleOf": 2}),
+    "infinite": field(NUMBER | {"minimum": 1e999}),
+    "many items": field({"type": "array", "minItems": 10**12}),
+    "many items in many": field(nest(TEXT, 5)),
+    "a long text": field(TEXT | {"minLength": 10**12}),
+    "a slow pattern": field(TEXT | {"pattern": "^(([a-z ]|[a-z ]{2})+)$(?<![a-z ])", "minLength": 60}),
+    "a large pattern": field(TEXT | {"pattern": "((a{500}){500}){500}"}),
+    "a pattern with a number of 5,000 digits": field(TEXT | {"pattern": "^[A-Z]{" + "9" * 5000 + "}$", "maxLength": 3}),
+    "many fields of many": {
+        "properties": {f"f{n}": {"$ref": "#"} for n in range(10)},
+        "required": [f"f{n}" for n in range(10)],
+    },
+    "parts of parts": doubled(40),
+    "required is no list": field(TEXT) | {"required": True},
+    "properties of nothing": {"properties": {"a": 7}, "required": ["a"]},
+    "a type that is none": field({"type": "file"}),
+    "bounds that are no numbers": field(NUMBER | {"minimum": "low"}),
+    "nothing": field(False),
+}
+
+
+@pytest.mark.parametrize("schema", UNFIT.values(), ids=UNFIT)
+def test_a_tool_that_cannot_be_called_is_left_out_by_name(schema, in_a_minute):
+    bad, good = Tool("bad", "", schema), one({})
+    tools, message = choose_fit([bad, good], drawer(), None)
+    assert tools == [good]
+    assert message.startswith("tools left out: bad: ")
+    assert "\n" not in message
+    assert len(message) < 600
+    with pytest.raises(InputError, match="found no tool whose schema can be worked with among 1; tools left out: bad"):
+        choose_fit([bad], drawer(), None)
+
+
+def test_a_script_needs_documentation_alone():
+    silent, broken = Tool("silent", "", field(False)), Tool("broken", "", field(TEXT) | {"required": 7})
+    assert choose_fit([silent], None, [Call("silent", {})]) == ([silent], "")
+    assert choose_fit([silent, broken], None, [Call("silent", {})])[0] == [silent]
+    with pytest.raises(InputError, match="--calls: found calls of 'broken', which cannot be documented"):
+        choose_fit([silent, broken], None, [Call("broken", {})])
+
+
+def test_a_flood_of_values_is_borne(in_a_minute):
+    made = drawer()
+    made.remember({"id": list(range(1_000_000))})
+    assert made.arguments(Tool("t", "", field(NUMBER)))
 
 
 def test_documentation():

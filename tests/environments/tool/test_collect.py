@@ -1,7 +1,9 @@
 """Collection from servers that behave and from servers that do not."""
 
+import gzip
 import json
 import logging
+import shlex
 import socket
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from swirl_lightning.environments.splits import SPLITS
 from swirl_lightning.environments.tool import ToolDataModule, episode
 from swirl_lightning.environments.tool import server as server_module
 from swirl_lightning.environments.tool.collect import collect_tool
+from swirl_lightning.environments.tool.secrets import Secrets
 from swirl_lightning.environments.tool.server import Server
 from swirl_lightning.types import InputError
 
@@ -222,6 +225,84 @@ def test_passwords_are_not_recorded():
     address = "API_TOKEN='a b' MODE=x run-tokens --api-key abc --password=d --mode v"
     assert Server(address, 1).public_address == "API_TOKEN=... MODE=x run-tokens --api-key ... --password=... --mode v"
     assert Server("https://me:pw@example.org/mcp?key=1", 1).public_address == "https://example.org/mcp"
+
+
+def test_a_malformed_tool_is_left_out_and_the_others_called(collect, log, caplog, in_a_minute):
+    with caplog.at_level(logging.WARNING):
+        episodes, record = collect(
+            server=f"{FAKE} {{log}} odd", tools=["odd", "put", "get"], episodes=4, steps=2, fractions=EQUAL
+        )
+    assert record["tools"] == ["put", "get"]
+    assert sum(map(len, episodes.values())) == 8
+    assert "tools left out: odd: its schema cannot be read (TypeError" in caplog.text
+    assert "odd" not in log.read_text()
+    with pytest.raises(InputError, match="no tool whose schema can be worked with among 1; tools left out: odd"):
+        collect(server=f"{FAKE} {{log}} odd", tools=["odd"])
+    with pytest.raises(InputError, match="found calls of 'odd', which cannot be documented"):
+        collect(*[("odd", {})] * 4, steps=1, server=f"{FAKE} {{log}} odd")
+
+
+def test_an_error_of_our_own_within_an_episode_ends_it(collect, monkeypatch, in_a_minute):
+    monkeypatch.setattr(episode.CallSource, "remember", lambda *args: 1 / 0)
+    with pytest.raises(InputError, match="no answer|collected no transition|lost"):
+        collect(tools=["put"], episodes=4, steps=3)
+
+
+def test_answers_that_are_all_errors_are_no_collection(collect, tmp_path, caplog):
+    with pytest.raises(
+        InputError, match=r"all 8 answers were errors, .*nothing is written \(get 8 of 8\); give values"
+    ):
+        collect(*[("get", {"name": "none"})] * 8, steps=2)
+    assert not (tmp_path / "out").exists()
+    with caplog.at_level(logging.WARNING):
+        collect(*[PUT, ("get", {"name": "none"}), ("get", {"name": "none"})] * 4, steps=3)
+    assert "8 of 12 answers were errors (put 0 of 4, get 8 of 8); give values" in caplog.text
+    caplog.clear()
+    collect(*[PUT, ("get", {"name": "none"})] * 4, steps=2, out="more")
+    assert not caplog.text
+
+
+SECRETS = {
+    "settings": ("API_TOKEN='a \"long\" one' TZ=Europe/Oslo KEY_FILE={folder}/a serve", {'a "long" one'}),
+    "options": ("serve --api-key abcde --password=fghi -token 'j k l' --mode plain", {"abcde", "fghi", "j k l"}),
+    "a shell": ("sh -c 'GITHUB_PASS=abcde serve'", {"abcde", "abcde serve"}),
+    "docker": ("docker run -e API_KEY=abcde --env=B_SECRET=fghi mcp/auth:latest", {"abcde", "fghi"}),
+    "a header": ("npx mcp-remote https://a.org --header 'Authorization: Bearer abcde'", {"abcde"}),
+    "an address": ("serve --db postgres://me:abcde@h/x", {"me:abcde", "abcde"}),
+    "no secrets": ("MAX_TOKENS=1000 BYPASS=true AUTHOR=Ada-Ada TOKEN={folder}/x serve", set()),
+    "a URL": ("https://me:pass@a.org/mcp?api_key=abcde&profile=plain", {"me:pass", "pass", "abcde"}),
+}
+
+
+@pytest.mark.parametrize(("address", "values"), SECRETS.values(), ids=SECRETS)
+def test_what_is_secret(address, values):
+    secrets = Secrets(address, {})
+    assert secrets.values == values
+    assert not any(value in secrets.public_address for value in values)
+    for value in values:
+        assert secrets.hide(f"a {value} b") == "a ... b"
+        assert json.loads(secrets.hide(json.dumps({"x": value}))) == {"x": "..."}
+    assert secrets.hide(f"see {address}") == f"see {secrets.public_address}"
+
+
+def test_secrets_come_back_nowhere(collect, tmp_path, log, caplog, capsys):
+    """Neither when the server tells them, nor when a call or a value holds them, nor in what is lost or refused."""
+    secret = "open sesame 'now'"
+    server = f"NOTE_KEY={shlex.quote(secret)} {FAKE} {{log}}"
+    calls = [("where", {}), ("put", {"name": secret, "value": 2}), ("crash", {"why": secret}), GET] * 4
+    with caplog.at_level(logging.INFO):
+        episodes, record = collect(*calls, steps=4, server=server, values={"name": [secret]})
+        collect_tool(tmp_path, server.replace("{log}", str(log)), values={"name": [secret]}, dry_run=True)
+        with pytest.raises(InputError) as caught:
+            collect(*calls, server=server + " dies " + shlex.quote(f"--key={secret}"))
+    assert results(episodes["e0000"])[0].endswith("\n...")
+    assert any(step.action == 'put {"name": "...", "value": 2}' for steps in episodes.values() for step in steps)
+    assert "NOTE_KEY=... " in record["command"]
+    assert len(record["lost"]) == 4
+    texts = [json.dumps(record), caplog.text, str(caught.value), capsys.readouterr().out]
+    texts += [gzip.decompress(path.read_bytes()).decode() for path in (tmp_path / "out").glob("*.gz")]
+    assert len(texts) == 8
+    assert not [text for text in texts if "sesame" in text]
 
 
 HTTP_SERVER = """

@@ -90,6 +90,11 @@ class TestRows:
     def test_other_outputs_stand_as_they_are(self, one, output):
         assert one(output=output).next_state.endswith("\n" + output)
 
+    @pytest.mark.parametrize("doc", ["{'a': {1, 2}}", "{'a': b'x'}", "{(1, 2): 3}", "{'a': 1j}"])
+    def test_documentation_with_literals_that_json_does_not_know_stands_as_it_is(self, one, doc):
+        t = one(instruction=f"API doc:\n{doc}\n\nRequest:\n{{'api_name': 'Add', 'tool_input': '{{}}'}}")
+        assert (t.state, t.action) == (doc, "Add {}")
+
     def test_documentation_that_is_no_dict_stands_as_it_is(self, one):
         t = one(instruction="API doc:\nAdds numbers.\n\nRequest:\n{'api_name': 'Add', 'tool_input': '{}'}")
         assert (t.state, t.action) == ("Adds numbers.", "Add {}")
@@ -101,6 +106,9 @@ class TestRows:
             ({"instruction": "Hello"}, "instruction: found no state"),
             ({"instruction": "API doc:\n{}\n\nRequest:\n{'api_na"}, "instruction: found no request that can be read"),
             ({"instruction": "API doc:\n{}\n\nRequest:\n{'api_name': 3}"}, "instruction: found no request"),
+            ({"instruction": "API doc:\n{}\n\nRequest:\n{'api_name': 'a', 'tool_input': {1}}"}, ".*found no req"),
+            ({"instruction": "API doc:\n{}\n\nRequest:\n{'api_name': 'a', 'tool_input': b'y'}"}, ".*found no req"),
+            ({"instruction": "API doc:\n{}\n\nRequest:\n{'api_name': 'a', (1, 2): ...}"}, ".*found no req"),
             ({"instruction": 3}, "instruction: found int, expected text"),
             ({"output": {"error": ""}}, "output: found dict, expected text; write it as a string"),
             ({"wobble": 1}, "wobble: found an unknown field, expected system, instruction, output"),
@@ -185,6 +193,8 @@ def test_long_rows_are_left_out_aloud(bench):
         (json.dumps([row()])[:-100], "id_high.json:1: found broken JSON .Unterminated string.* character [0-9]+"),
         ('[\n{"system": ,', "id_high.json:2: found broken JSON .Expecting value, column 12, character 13"),
         ("", "id_high.json:1: found broken JSON"),
+        ("[" * 100_000, "id_high.json: found JSON that cannot be read .maximum recursion"),
+        ("[" + "9" * 5000 + "]", "id_high.json: found JSON that cannot be read .Exceeds the limit"),
         ("[]", "id_high.json: found no rows, expected a JSON list"),
         ('{"a": 1}', "id_high.json: found dict, expected a JSON list of rows"),
         (b"[\xff]", "id_high.json: found no UTF-8 at byte 1; convert"),

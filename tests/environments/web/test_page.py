@@ -79,6 +79,14 @@ def test_any_text_is_a_page_with_one_line_an_element(html):
     assert render(parse_page(html)) == "\n".join(lines)
 
 
+@pytest.mark.parametrize(
+    "odd", ["<![foo[ x ]]>", "<![", "<![if !IE]>", "<!>", "<!x", "<![CDATA[ x ]]>", "<?", "<!--", "<!DOCTYPE"]
+)
+def test_odd_declarations_are_comments(odd):
+    assert "Go" in render(parse_page(f"<button>Go</button>{odd}"))
+    assert "First" in render(parse_page(f"<p>First</p>{odd}<button>Go</button>"))
+
+
 def test_deep_nesting_is_read():
     page = parse_page("<ul><li>" * 3000 + "<a data-key=9>x</a>")
     assert find(page, "9").line == "<a> x"
