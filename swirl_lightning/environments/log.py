@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from swirl_lightning.environments.asking import FEWEST_EPISODES, FEWEST_LABELS
 from swirl_lightning.environments.collection import RECORD, read_collection
 from swirl_lightning.environments.files import FilesDataModule
 from swirl_lightning.environments.rows import SUFFIXES, read_rows, scan_rows, transitions_of
@@ -15,8 +17,8 @@ from swirl_lightning.environments.splits import SPLITS, Fractions, Split, assign
 from swirl_lightning.types import InputError, Transition
 
 log = logging.getLogger(__name__)
-FEWEST_LABELS = 20
-"""Rows with an action: fewer can neither train two models nor tell whether they gained."""
+ASKED = 60
+"""Labels that a log without enough of them is told to ask for."""
 HELD_OUT: tuple[Split, ...] = ("validation", "test")
 
 
@@ -61,11 +63,14 @@ class LogDataModule(FilesDataModule):
             InputError: there are too few labels to train and to measure with.
         """
         episodes = {t.episode for t in labels}
-        if len(labels) < FEWEST_LABELS or len(episodes) < 3:
+        if len(labels) < FEWEST_LABELS or len(episodes) < FEWEST_EPISODES:
+            log_file = self._file_of("state_only") if self.path.is_dir() else self.path
+            command = shlex.join(["swirl", "label", str(log_file), "--ask", str(ASKED), "--out", "questions.txt"])
             raise InputError(
                 f"{self.path}: found {len(labels)} rows with an action in {len(episodes)} episodes, expected at least "
-                f"{FEWEST_LABELS} in 3: some train both models, whole episodes of others are held out to measure with; "
-                "write what was done into the field action of some rows, of every kind of action"
+                f"{FEWEST_LABELS} in {FEWEST_EPISODES}: some train both models, whole episodes of others are held out "
+                "to measure with; write what was done into the field action of some rows: "
+                f"'{command}' chooses them, of every kind of change"
             )
         train, _, *held_out = self.fractions
         shares = (train, *held_out)
@@ -88,7 +93,7 @@ class LogDataModule(FilesDataModule):
 
     def _read_folder(self) -> dict[Split, list[Transition]]:
         if not any(self._files_of(split) for split in HELD_OUT):
-            labels = read_rows(self._file_of("labelled"), actions=True)
+            labels = read_rows(self._file_of("labelled"), actions=True) if self._files_of("labelled") else []
             return self._hold_out(labels, read_rows(self._file_of("state_only"), actions=False))
         if (self.path / RECORD).is_file():
             parts = read_collection(self.path)
