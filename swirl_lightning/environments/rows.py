@@ -17,6 +17,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from swirl_lightning.types import InputError, Transition
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
@@ -62,8 +64,7 @@ def drop_actions(transitions: Sequence[Transition], source: object) -> Sequence[
 
     if dropped := sum(action is not None for action in values(transitions, "action")):
         rank_zero_warn(f"{source}: the state-only half has {dropped} actions; they are left out and never used")
-        return without_actions(transitions)
-    return transitions
+    return without_actions(transitions)
 
 
 def scan_rows(path: Path) -> Iterator[Numbered]:
@@ -79,7 +80,7 @@ def scan_rows(path: Path) -> Iterator[Numbered]:
         others.update(row.keys() - {*FIELDS, "action"})
         seen.append(hash((transition.episode, transition.step)))
         yield line, transition
-    if len(set(seen)) < len(seen):
+    if len(np.unique(np.frombuffer(seen, np.int64))) < len(seen):
         _check_steps(path)
     if not seen:
         raise InputError(f"{path}: found no rows, expected at least one transition")
