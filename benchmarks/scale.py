@@ -3,7 +3,7 @@
 For each size a log of short rows is written, one episode in ten with actions, and fitted twice by ``swirl fit`` with
 one cache folder: the first start reads and encodes the log, the second finds both on disk. Measured are the seconds
 from the start of the process to the first line of history.jsonl, and the most memory that was resident by then (VmHWM),
-mapped files among it.
+mapped files among it. Beside the seconds stand those of a processor, which depend less on what else runs.
 
     python benchmarks/scale.py --out benchmarks/results/scale.json
 """
@@ -26,6 +26,9 @@ from typing import Any
 
 import results_file
 import yaml
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from swirl_lightning.models import ScratchLM
 
 SIZES = (20_000, 200_000, 2_000_000)
 STEPS = 20
@@ -54,8 +57,20 @@ def write_log(path: Path, rows: int) -> None:
                 things = after
 
 
-def configuration(log: Path, folder: Path) -> dict[str, Any]:
-    """An update on all rows and one on the labels, of a small model, which has its tokenizer from the log."""
+def make_base(folder: Path) -> Path:
+    """A small random base in the Hugging Face layout."""
+    tokenizer = ScratchLM().tokenizer([state_of(dict.fromkeys(THINGS, "open"), 12)] * 3, ())
+    config = LlamaConfig(
+        vocab_size=512, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        bos_token_id=None, eos_token_id=tokenizer.eos_token_id,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def configuration(log: Path, base: Path, folder: Path) -> dict[str, Any]:
+    """An update on all rows and one on the labels, of a small model."""
     roles = {"learning_rate": 1e-3, "max_new_tokens": 16, "grpo": {"group_size": 4}}
     classes = "swirl_lightning.modules."
     return {
@@ -65,7 +80,7 @@ def configuration(log: Path, folder: Path) -> dict[str, Any]:
             "warmup": [{"phase": "pretrain", "updates": 1}, {"phase": "sft", "updates": 1}],
         },
         "model": {
-            "base": {"class_path": "swirl_lightning.models.ScratchLM", "init_args": {"hidden_size": 32}},
+            "base": {"class_path": "swirl_lightning.models.PretrainedLM", "init_args": {"name": str(base)}},
             "fwm": {"class_path": classes + "ForwardWorldModel", "init_args": roles},
             "idm": {"class_path": classes + "InverseDynamicsModel", "init_args": roles},
         },
@@ -76,37 +91,41 @@ def configuration(log: Path, folder: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def peak_of(process: int) -> int:
-    """The most bytes that a process has had resident; 0 where it has ended."""
-    lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
+def usage(process: int) -> dict[str, float]:
+    """The most bytes that a process has had resident, and the seconds of a processor that it has used."""
+    folder = Path(f"/proc/{process}")
+    lines = (folder / "status").read_text().splitlines()
+    ticks = (folder / "stat").read_text().rpartition(")")[2].split()[11:13]
+    peak = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
+    return {"peak_bytes": peak, "cpu_seconds": sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")}
 
 
 def start(config: Path, folder: Path, cache: Path) -> dict[str, float]:
     """Fit until the first update; its seconds and bytes."""
     environment = os.environ | {"HF_DATASETS_CACHE": str(cache)}
     command = [sys.executable, "-m", "swirl_lightning", "fit", "--config", str(config)]
-    began, peak = time.perf_counter(), 0
+    began, used = time.perf_counter(), {}
     with (folder / "output").open("w") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
         while process.poll() is None and not list(folder.glob("version_*/history.jsonl")):
-            peak = max(peak, peak_of(process.pid))
+            used = usage(process.pid)
             time.sleep(0.02)
         seconds = time.perf_counter() - began
         if process.wait():
             raise SystemExit((folder / "output").read_text())
-    return {"seconds": seconds, "peak_bytes": peak}
+    return {"seconds": seconds, **used}
 
 
 def measure(rows: int, folder: Path) -> dict[str, Any]:
     """Both starts on a log of so many rows."""
     log, cache, config = folder / "log.jsonl", folder / "cache", folder / "config.yaml"
     write_log(log, rows)
+    base = make_base(folder / "base")
     starts = []
     for name in ("first", "second"):
         run = folder / name
         run.mkdir()
-        config.write_text(yaml.safe_dump(configuration(log, run)))
+        config.write_text(yaml.safe_dump(configuration(log, base, run)))
         starts.append(start(config, run, cache))
     kept = sum(path.stat().st_size for path in cache.rglob("*") if path.is_file())
     first, second = starts

@@ -6,7 +6,7 @@ import errno
 import logging
 import os
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -15,12 +15,14 @@ from typing import BinaryIO
 import pyarrow as pa
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
+from swirl_lightning.types import Transition
+
 log = logging.getLogger(__name__)
 
 LARGE = 2**24
 """Bytes of a file, or characters of states: what is smaller is read and encoded anew at every start, in seconds."""
-BLOCK = 2**11
-"""Rows that are in memory at a time while a table is written."""
+BLOCK = 2**22
+"""Characters of states that are in memory at a time while a table is written."""
 
 
 def cache_folder() -> Path:
@@ -34,6 +36,21 @@ def cache_folder() -> Path:
 def key_of(*parts: object) -> str:
     """The same for the same parts, as a part of a file's name."""
     return blake2b(repr(parts).encode(), digest_size=16).hexdigest()
+
+
+def blocks(transitions: Iterable[Transition]) -> Iterator[list[Transition]]:
+    """The transitions in lists of no more than ``BLOCK`` characters, or of one."""
+    block: list[Transition] = []
+    room = BLOCK
+    for t in transitions:
+        size = len(t.state) + len(t.next_state)
+        if block and size > room:
+            yield block
+            block, room = [], BLOCK
+        block.append(t)
+        room -= size
+    if block:
+        yield block
 
 
 def kept_table(name: str, schema: pa.Schema, batches: Callable[[], Iterable[pa.RecordBatch]]) -> pa.Table:

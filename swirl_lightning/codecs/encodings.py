@@ -12,7 +12,7 @@ from swirl_lightning.types import Encoded, Ids, Transition
 _HEAD = np.dtype([("head", "u8"), ("tail", "u8")])
 _IDS = pa.list_(pa.int32())
 SCHEMA = pa.schema(
-    [("key", pa.binary(16)), ("action", pa.string()), ("x", _IDS), ("y", _IDS), ("z", _IDS), ("length", pa.int32())]
+    [("key", pa.binary()), ("action", pa.string()), ("x", _IDS), ("y", _IDS), ("z", _IDS), ("length", pa.int32())]
 )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from swirl_lightning.codecs.cache import BLOCK, kept_table, key_of
+from swirl_lightning.codecs.cache import blocks, kept_table, key_of
 from swirl_lightning.codecs.delta import decode_delta, encode_delta
 from swirl_lightning.codecs.encodings import SCHEMA, Encodings, batch_of
 from swirl_lightning.types import Encoded, Ids, InputError, PromptPair, Transition
@@ -108,8 +108,7 @@ class TextCodec:
 
         def batches() -> Iterator[pa.RecordBatch]:
             log.info("encoding %d transitions, once for all starts", len(transitions))
-            for start in range(0, len(transitions), BLOCK):
-                block = list(transitions[start : start + BLOCK])
+            for block in blocks(transitions):
                 yield batch_of(block, self._encode(block))
 
         self._kept = Encodings(kept_table(f"ids-{name}", SCHEMA, batches))

@@ -7,14 +7,13 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, overload
 
 import numpy as np
 import pyarrow as pa
 
-from swirl_lightning.codecs.cache import BLOCK, LARGE, kept_table, key_of
+from swirl_lightning.codecs.cache import LARGE, blocks, kept_table, key_of
 from swirl_lightning.types import Transition
 
 log = logging.getLogger(__name__)
@@ -24,7 +23,7 @@ _NAME = pa.dictionary(pa.int8(), pa.string())
 SCHEMA = pa.schema(
     [
         ("episode", pa.string()), ("step", pa.int64()), ("state", pa.string()), ("next_state", pa.string()),
-        ("action", pa.string()), ("environment", _NAME), ("key", pa.binary(16)), ("changes", pa.bool_()),
+        ("action", pa.string()), ("environment", _NAME), ("key", pa.binary()), ("changes", pa.bool_()),
     ]
 )  # fmt: skip
 Field = Literal["episode", "step", "action", "environment", "key", "changes"]
@@ -72,8 +71,9 @@ class Rows(Sequence[Transition]):
 def values(transitions: Sequence[Transition], field: Field) -> list[Any]:
     """One field of all transitions."""
     if isinstance(transitions, Rows):
-        taken: list[Any] = transitions.table[field].take(pa.array(transitions.order)).to_pylist()
-        return taken
+        taken = transitions.table[field].take(pa.array(transitions.order))
+        plain: list[Any] = (taken.cast(pa.string()) if taken.type == _NAME else taken).to_pylist()
+        return plain
     return [getattr(t, field) for t in transitions]
 
 
@@ -142,9 +142,7 @@ def read_file(path: Path, rows: Callable[[], Iterable[Transition]]) -> Sequence[
 
     def batches() -> Iterator[pa.RecordBatch]:
         log.info("%s: reading it, once for all starts", path)
-        remaining = iter(rows())
-        while block := list(islice(remaining, BLOCK)):
-            yield _batch_of(block)
+        yield from map(_batch_of, blocks(rows()))
 
     return Rows(kept_table(f"rows-{key_of(FORMAT, path.name.split('.')[1:], content)}", SCHEMA, batches))
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swirl_lightning.codecs import Layout, TextCodec, text
+from swirl_lightning.codecs import Layout, TextCodec, cache, text
 from swirl_lightning.models import ScratchLM
 from swirl_lightning.types import InputError, Transition
 
@@ -28,7 +28,7 @@ def tokenizer():
 def make(tokenizer, tmp_path, monkeypatch):
     """Makes a codec, and counts the transitions that any of them encodes."""
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path))
-    monkeypatch.setattr(text, "BLOCK", 3)
+    monkeypatch.setattr(cache, "BLOCK", 40)
     monkeypatch.setattr(TextCodec, "encoded", 0, raising=False)
     encode = TextCodec._encode
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from swirl_lightning.codecs import cache
 from swirl_lightning.environments import table
 from swirl_lightning.environments.log import LogDataModule
 from swirl_lightning.environments.splits import SPLITS
@@ -30,7 +31,7 @@ def rows_of(transitions):
 def large(monkeypatch, tmp_path):
     """Every file counts as large, and blocks are small."""
     monkeypatch.setattr(table, "LARGE", 0)
-    monkeypatch.setattr(table, "BLOCK", 7)
+    monkeypatch.setattr(cache, "BLOCK", 50)
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "kept"))
 
 
