@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from swirl_lightning.environments.asking import FEWEST_EPISODES, FEWEST_LABELS
 from swirl_lightning.environments.collection import RECORD, read_collection
 from swirl_lightning.environments.files import FilesDataModule
-from swirl_lightning.environments.rows import SUFFIXES, read_rows, scan_rows, transitions_of
+from swirl_lightning.environments.rows import SUFFIXES, drop_actions, read_rows
 from swirl_lightning.environments.splits import SPLITS, Fractions, Split, assign_splits, divide
+from swirl_lightning.environments.table import pick, values
 from swirl_lightning.types import InputError, Transition
 
 log = logging.getLogger(__name__)
@@ -41,18 +43,23 @@ class LogDataModule(FilesDataModule):
     def __init__(self, path: Path, fractions: Fractions = (0.4, 0.4, 0.1, 0.1), **kwargs: Any) -> None:
         super().__init__(path, fractions, **kwargs)
 
-    def read(self) -> dict[Split, list[Transition]]:
+    def read(self) -> Mapping[Split, Sequence[Transition]]:
         """One file for each split, or the single file, divided. No episode stands in two splits."""
         if self.path.is_dir():
             return self._read_folder()
-        numbered = list(scan_rows(self.path))
-        transitions = [transition for _, transition in numbered]
-        if any(t.action is None for t in transitions):
-            return self._hold_out([t for t in transitions if t.action], [t for t in transitions if not t.action])
-        parts = divide(((row[1].episode, row) for row in numbered), self.fractions, self.seed, "episode")
-        return {split: transitions_of(self.path, part, actions=split != "state_only") for split, part in parts.items()}
+        rows = read_rows(self.path, actions=None)
+        actions = values(rows, "action")
+        if None in actions:
+            labels = pick(rows, [place for place, action in enumerate(actions) if action is not None])
+            return self._hold_out(labels, pick(rows, [place for place, action in enumerate(actions) if action is None]))
+        keyed = ((episode, place) for place, episode in enumerate(values(rows, "episode")))
+        places = divide(keyed, self.fractions, self.seed, "episode")
+        parts = {split: pick(rows, its) for split, its in places.items()}
+        return parts | {"state_only": drop_actions(parts["state_only"], self.path)}
 
-    def _hold_out(self, labels: list[Transition], others: list[Transition]) -> dict[Split, list[Transition]]:
+    def _hold_out(
+        self, labels: Sequence[Transition], others: Sequence[Transition]
+    ) -> Mapping[Split, Sequence[Transition]]:
         """Whole episodes of the labels as validation and test; no row of them trains.
 
         Args:
@@ -62,7 +69,8 @@ class LogDataModule(FilesDataModule):
         Raises:
             InputError: there are too few labels to train and to measure with.
         """
-        episodes = {t.episode for t in labels}
+        labelled_in, other_in = (values(rows, "episode") for rows in (labels, others))
+        episodes = set(labelled_in)
         if len(labels) < FEWEST_LABELS or len(episodes) < FEWEST_EPISODES:
             log_file = self._file_of("state_only") if self.path.is_dir() else self.path
             command = shlex.join(["swirl", "label", str(log_file), "--ask", str(ASKED), "--out", "questions.txt"])
@@ -76,13 +84,15 @@ class LogDataModule(FilesDataModule):
         shares = (train, *held_out)
         fractions = [share / sum(shares) for share in shares]
         split_of = assign_splits(episodes, fractions, self.seed, "episode", ("labelled", *HELD_OUT))
-        parts: dict[Split, list[Transition]] = {
-            split: [t for t in labels if split_of[t.episode] == split] for split in ("labelled", *HELD_OUT)
+        parts: dict[Split, Sequence[Transition]] = {
+            split: pick(labels, [place for place, its in enumerate(labelled_in) if split_of[its] == split])
+            for split in ("labelled", *HELD_OUT)
         }
-        parts["state_only"] = [t for t in others if split_of.get(t.episode) not in HELD_OUT]
+        left = [place for place, its in enumerate(other_in) if split_of.get(its) not in HELD_OUT]
+        parts["state_only"] = pick(others, left)
         unused = len(others) - len(parts["state_only"])
         told = ", ".join(f"{len(its)} {split}" for split, its in parts.items())
-        still = sum(t.state == t.next_state for t in labels + others)
+        still = sum(not changes for rows in (labels, others) for changes in values(rows, "changes"))
         if not getattr(rank_zero_only, "rank", 0):
             log.info(
                 "%s: %d of %d rows have an action. Rows by use: %s; %d without an action are in held-out episodes and "
@@ -91,17 +101,18 @@ class LogDataModule(FilesDataModule):
             )  # fmt: skip
         return parts
 
-    def _read_folder(self) -> dict[Split, list[Transition]]:
+    def _read_folder(self) -> Mapping[Split, Sequence[Transition]]:
         if not any(self._files_of(split) for split in HELD_OUT):
             labels = read_rows(self._file_of("labelled"), actions=True) if self._files_of("labelled") else []
             return self._hold_out(labels, read_rows(self._file_of("state_only"), actions=False))
+        parts: Mapping[Split, Sequence[Transition]]
         if (self.path / RECORD).is_file():
             parts = read_collection(self.path)
         else:
             parts = {split: read_rows(self._file_of(split), actions=split != "state_only") for split in SPLITS}
         seen: dict[str, Split] = {}
         for split, transitions in parts.items():
-            for episode in dict.fromkeys(t.episode for t in transitions):
+            for episode in dict.fromkeys(values(transitions, "episode")):
                 if (other := seen.setdefault(episode, split)) != split:
                     raise InputError(
                         f"{self.path}: episode {episode!r} is in {other} and in {split}, expected one split for each "

@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch.strategies import ParallelStrategy
 
 from swirl_lightning import __version__
-from swirl_lightning.codecs import Layout, StateForm, TextCodec, indent
+from swirl_lightning.codecs import Layout, StateForm, TextCodec
 from swirl_lightning.engine import MicroBatchSizes
 from swirl_lightning.engine.sharing import EngineName, check_runs, choose_engine
 from swirl_lightning.environments.base import TransitionDataModule
@@ -27,6 +27,7 @@ from swirl_lightning.modules.fwm import ForwardWorldModel
 from swirl_lightning.modules.grpo_mixin import GRPOMixin
 from swirl_lightning.modules.idm import InverseDynamicsModel
 from swirl_lightning.modules.origin import check_origin, origin_of
+from swirl_lightning.modules.preparation import encode, tokenizer_of
 from swirl_lightning.modules.processes import gather_objects, mean_figures
 from swirl_lightning.modules.random_state import get_random_state, set_random_state
 from swirl_lightning.modules.schedule import NamedStage, Stage, find_phase
@@ -142,7 +143,7 @@ class SWIRL(L.LightningModule):
             tokenizer = self.base.restore_tokenizer(start["swirl"]["tokenizer"])
         else:
             markers = dict.fromkeys(marker for layout in self.layouts.values() for marker in layout.markers)
-            tokenizer = self.base.tokenizer(map(indent, data.corpus()), tuple(markers))
+            tokenizer = tokenizer_of(self.base, data, tuple(markers))
         self.assemble(tokenizer, self.trainer.strategy.root_device, self._micro_batch_sizes(data))
         if start:
             self.weights.load_tensors(start["state_dict"])
@@ -175,9 +176,7 @@ class SWIRL(L.LightningModule):
 
     def on_fit_start(self) -> None:
         """Encode all data once, so that a row that cannot be used is reported before any training."""
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        for split in (data.labelled, data.state_only, data.validation, data.test):
-            self.codec.encode_all(split)
+        encode(self.codec, self.trainer.datamodule)  # type: ignore[attr-defined]
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """One optimiser per role, on parameters that never change."""
