@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from swirl_lightning.types import Encoded, Ids, Transition
 
@@ -14,6 +16,30 @@ _IDS = pa.list_(pa.int32())
 SCHEMA = pa.schema(
     [("key", pa.binary()), ("action", pa.string()), ("x", _IDS), ("y", _IDS), ("z", _IDS), ("length", pa.int32())]
 )
+
+
+class Sizes(NamedTuple):
+    """Tokens of N transitions.
+
+    Args:
+        whole: prompt and completion together, of either role, with the end token. [N]
+        y: what the FWM writes, without the end token. [N]
+        z: the action, likewise; 0 where there is none. [N]
+    """
+
+    whole: np.ndarray
+    y: np.ndarray
+    z: np.ndarray
+
+    def pick(self, places: np.ndarray) -> Sizes:
+        """Those of some of the transitions: their places, or whether each is among them."""
+        return Sizes(*(column[places] for column in self))
+
+
+def sizes_of(codes: Sequence[Encoded]) -> Sizes:
+    """The sizes of some transitions' ids."""
+    rows = np.array([(code.length, len(code.y), len(code.z or ())) for code in codes], np.int64)
+    return Sizes(*rows.reshape(-1, 3).T)
 
 
 def batch_of(transitions: Sequence[Transition], codes: Sequence[Encoded]) -> pa.RecordBatch:
@@ -51,8 +77,7 @@ class Encodings:
             return tuple(x), tuple(y), None if transition.action is None else tuple(z)
         return None
 
-    def longest(self) -> tuple[int, int]:
-        """The row that has the most tokens, prompt and completion together, and their number."""
-        lengths = self.table["length"].to_numpy()
-        row = int(lengths.argmax())
-        return row, int(lengths[row])
+    def sizes(self) -> Sizes:
+        """Those of all rows."""
+        y, z = (pc.fill_null(pc.list_value_length(self.table[name]), 0).to_numpy() for name in "yz")
+        return Sizes(self.table["length"].to_numpy(), y, z)

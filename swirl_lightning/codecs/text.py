@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from swirl_lightning.codecs.cache import blocks, kept_table, key_of
 from swirl_lightning.codecs.delta import decode_delta, encode_delta
-from swirl_lightning.codecs.encodings import SCHEMA, Encodings, batch_of
+from swirl_lightning.codecs.encodings import SCHEMA, Encodings, Sizes, batch_of, sizes_of
 from swirl_lightning.types import Encoded, Ids, InputError, PromptPair, Transition
 
 StateForm = Literal["full", "delta"]
@@ -82,20 +82,19 @@ class TextCodec:
             InputError: if the transition is longer than ``max_tokens`` or the tokenizer loses part of its text.
         """
         if self._kept and (found := self._kept.find(transition)):
-            return Encoded(*found, self.prompts(transition.environment))
+            return self._checked(transition, Encoded(*found, self.prompts(transition.environment)))
         if transition not in self._cache:
-            self.encode_all([transition])
+            self._cache[transition] = self._checked(transition, *self._encode([transition]))
         return self._cache[transition]
 
-    def encode_all(self, transitions: Sequence[Transition]) -> None:
-        """Encode ahead in one go, so that a row that cannot be used is reported before any training."""
+    def encode_all(self, transitions: Sequence[Transition]) -> Sizes:
+        """Encode ahead in one go. Returns the sizes of all, also of those that are too long, whose ids are not kept."""
         new = [t for t in dict.fromkeys(transitions) if t not in self._cache]
-        codes = self._encode(new)
-        for transition, code in zip(new, codes, strict=True):
-            self._check_length(transition, code.length)
-        self._cache.update(zip(new, codes, strict=True))
+        codes = dict(zip(new, self._encode(new), strict=True))
+        self._cache |= {t: code for t, code in codes.items() if code.length <= self.max_tokens}
+        return sizes_of([codes.get(t) or self._cache[t] for t in transitions])
 
-    def keep_all(self, transitions: Sequence[Transition], content: Sequence[str]) -> None:
+    def keep_all(self, transitions: Sequence[Transition], content: Sequence[str]) -> Sizes:
         """``encode_all`` of large data, whose ids are kept on disk: the first start encodes, in one process.
 
         Args:
@@ -112,8 +111,7 @@ class TextCodec:
                 yield batch_of(block, self._encode(block))
 
         self._kept = Encodings(kept_table(f"ids-{name}", SCHEMA, batches))
-        row, length = self._kept.longest()
-        self._check_length(transitions[row], length)
+        return self._kept.sizes()
 
     def action(self, ids: Ids) -> str:
         """The action that an IDM completion says."""
@@ -134,14 +132,14 @@ class TextCodec:
             for t, x, y, z in zip(transitions, xs, ys, zs, strict=True)
         ]
 
-    def _check_length(self, t: Transition, length: int) -> None:
-        if length > self.max_tokens:
-            (code,) = self._encode([t])
+    def _checked(self, t: Transition, code: Encoded) -> Encoded:
+        if code.length > self.max_tokens:
             raise InputError(
-                f"episode {t.episode!r} step {t.step}: {length} tokens in all (state {len(code.x)}, action "
+                f"episode {t.episode!r} step {t.step}: {code.length} tokens in all (state {len(code.x)}, action "
                 f"{len(code.z or ())}, next state {len(code.y)}), expected at most {self.max_tokens}; states are never "
                 "cut: raise model.max_tokens, or leave the row out of the data"
             )
+        return code
 
     def _lay_out(self, layout: Layout) -> PromptPair:
         encode, bos = self.tokenizer.encode, self.tokenizer.bos_token_id

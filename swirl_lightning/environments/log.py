@@ -90,20 +90,17 @@ class LogDataModule(FilesDataModule):
         }
         left = [place for place, its in enumerate(other_in) if split_of.get(its) not in HELD_OUT]
         parts["state_only"] = pick(others, left)
-        unused = len(others) - len(parts["state_only"])
-        told = ", ".join(f"{len(its)} {split}" for split, its in parts.items())
-        still = sum(not changes for rows in (labels, others) for changes in values(rows, "changes"))
         if not getattr(rank_zero_only, "rank", 0):
             log.info(
-                "%s: %d of %d rows have an action. Rows by use: %s; %d without an action are in held-out episodes and "
-                "not used. In %d rows nothing changes.",
-                self.path, len(labels), len(labels) + len(others), told, unused, still,
+                "%s: %d of %d rows have an action; %d without one are in held-out episodes and not used.",
+                self.path, len(labels), len(labels) + len(others), len(others) - len(left),
             )  # fmt: skip
         return parts
 
     def _read_folder(self) -> Mapping[Split, Sequence[Transition]]:
         if not any(self._files_of(split) for split in HELD_OUT):
-            labels = read_rows(self._file_of("labelled"), actions=True) if self._files_of("labelled") else []
+            bare = self._files_of("state_only") and not self._files_of("labelled")
+            labels = [] if bare else read_rows(self._file_of("labelled"), actions=True)
             return self._hold_out(labels, read_rows(self._file_of("state_only"), actions=False))
         parts: Mapping[Split, Sequence[Transition]]
         if (self.path / RECORD).is_file():

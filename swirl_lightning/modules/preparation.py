@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from swirl_lightning.codecs import TextCodec, indent
 from swirl_lightning.codecs.cache import kept_table, key_of
+from swirl_lightning.codecs.encodings import Sizes
 from swirl_lightning.environments.base import TransitionDataModule
-from swirl_lightning.environments.table import hash_of, is_large, join
+from swirl_lightning.environments.splits import SPLITS, Split
+from swirl_lightning.environments.table import hash_of, is_large, join, pick
 from swirl_lightning.models import BaseModel
 from swirl_lightning.modules.origin import settings_of
+from swirl_lightning.types import InputError, Transition
+
+log = logging.getLogger(__name__)
 
 TEXT = pa.schema([("tokenizer", pa.large_string())])
 
@@ -37,16 +44,50 @@ def tokenizer_of(base: BaseModel, data: TransitionDataModule, markers: tuple[str
     return base.restore_tokenizer(kept_table(f"tokenizer-{key}", TEXT, batches)["tokenizer"][0].as_py())
 
 
-def encode(codec: TextCodec, data: TransitionDataModule) -> None:
-    """Encode all data, so that a row that cannot be used is reported before any training; large data once for all runs.
+def encode(codec: TextCodec, data: TransitionDataModule, skip: bool, splits: Sequence[Split] = SPLITS) -> list[Sizes]:
+    """Encode data ahead, so that rows that cannot be used are told, or left out, before anything else; large data once.
 
     Args:
         codec: of the run.
-        data: set up.
+        data: set up; rows that are too long are taken out of it.
+        skip: leave out rows that are too long.
+        splits: those that are needed.
+
+    Returns:
+        The sizes of each split's transitions.
+
+    Raises:
+        InputError: there are rows that are too long, and they are not to be left out, or nothing else is in a split.
     """
-    splits = (data.labelled, data.state_only, data.validation, data.test)
-    transitions = join(*splits)
+    parts: list[Sequence[Transition]] = [getattr(data, split) for split in splits]
+    transitions = join(*parts)
     if is_large(transitions):
-        codec.keep_all(transitions, [hash_of(split) for split in splits])
+        sizes = codec.keep_all(transitions, [hash_of(part) for part in parts])
     else:
-        codec.encode_all(transitions)
+        sizes = codec.encode_all(transitions)
+    fits = sizes.whole <= codec.max_tokens
+    ends = np.cumsum([len(part) for part in parts])[:-1]
+    if not fits.all():
+        told = _too_long(codec.max_tokens, transitions, sizes.whole)
+        if not skip:
+            raise InputError(
+                f"{told}; states are never cut: raise it, or leave these rows out with model.skip_too_long"
+            )
+        log.warning("%s; they are left out", told)
+        for split, part, its in zip(splits, parts, np.split(fits, ends), strict=True):
+            if len(part) and not its.any():
+                raise InputError(f"{told}; nothing else is in the split {split!r}: raise it")
+            setattr(data, split, pick(part, np.flatnonzero(its)))
+    return [
+        Sizes(*its).pick(kept)
+        for *its, kept in zip(*(np.split(column, ends) for column in (*sizes, fits)), strict=True)
+    ]
+
+
+def _too_long(most: int, transitions: Sequence[Transition], whole: np.ndarray) -> str:
+    worst = int(whole.argmax())
+    t = transitions[worst]
+    return (
+        f"model.max_tokens: found {most}, expected at least {whole[worst]}, which step {t.step} of episode "
+        f"{t.episode!r} takes, prompt and completion together; of {len(whole)} rows {(whole > most).sum()} are too long"
+    )

@@ -26,6 +26,7 @@ from swirl_lightning.modules.evaluation import Evaluation, fingerprint
 from swirl_lightning.modules.fwm import ForwardWorldModel
 from swirl_lightning.modules.grpo_mixin import GRPOMixin
 from swirl_lightning.modules.idm import InverseDynamicsModel
+from swirl_lightning.modules.notice import tell
 from swirl_lightning.modules.origin import check_origin, origin_of
 from swirl_lightning.modules.preparation import encode, tokenizer_of
 from swirl_lightning.modules.processes import gather_objects, mean_figures
@@ -59,6 +60,7 @@ class SWIRL(L.LightningModule):
         layout: the words around states and actions; null takes each environment's own.
         state_form: what the FWM writes: the ``full`` next state, or ``delta``, a lossless edit of the state.
         max_tokens: longest prompt and completion together; longer transitions are refused, never cut.
+        skip_too_long: leave transitions out that are longer than ``max_tokens``; how many is said.
         engine: ``auto`` passes what several texts share through the model once, where the model allows it; ``plain``
             passes every text by itself, for checking.
         micro_batch: rows (completions) that pass through the model together; ``auto``: as many as the device's free
@@ -81,6 +83,7 @@ class SWIRL(L.LightningModule):
         layout: Layout | None = None,
         state_form: StateForm = "delta",
         max_tokens: int = 1024,
+        skip_too_long: bool = False,
         engine: EngineName = "auto",
         micro_batch: int | Literal["auto"] = "auto",
         shared_weights: bool = False,
@@ -107,6 +110,7 @@ class SWIRL(L.LightningModule):
         self.layout = layout
         self.state_form: StateForm = state_form
         self.max_tokens = max_tokens
+        self.skip_too_long = skip_too_long
         self.engine: EngineName = engine
         self.micro_batch: int | Literal["auto"] = micro_batch
         self.shared_weights = shared_weights
@@ -175,8 +179,11 @@ class SWIRL(L.LightningModule):
         self.codec = TextCodec(tokenizer, self.layouts, self.state_form, self.max_tokens)
 
     def on_fit_start(self) -> None:
-        """Encode all data once, so that a row that cannot be used is reported before any training."""
-        encode(self.codec, self.trainer.datamodule)  # type: ignore[attr-defined]
+        """Encode all data once, so that what cannot be used is told before any training."""
+        data: TransitionDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        sizes = encode(self.codec, data, self.skip_too_long)
+        if self.trainer.is_global_zero:
+            tell(data, sizes, (self.fwm, self.idm), self.max_tokens, scratch=self.base.trains_tokenizer)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """One optimiser per role, on parameters that never change."""
@@ -370,6 +377,8 @@ class SWIRL(L.LightningModule):
                 role.policy.sizes = role.reference.sizes = MicroBatchSizes(*saved["micro_batch"])
         if self.base.trains_tokenizer:
             self._set_tokenizer(self.base.restore_tokenizer(saved["tokenizer"]))
+        if self.skip_too_long and self.trainer.state.fn != "fit":
+            encode(self.codec, self.trainer.datamodule, skip=True, splits=("validation", "test"))  # type: ignore[attr-defined]
 
     def _check_layouts(self, saved: dict[str, Layout]) -> None:
         for name, layout in self.layouts.items():

@@ -59,7 +59,8 @@ def test_kept_ids_are_the_computed_ones(tokenizer, form, same_head, transitions,
         if same_head:
             patch.setattr(Transition, "key", property(lambda t: b"the same" + key.fget(t)[8:]))
         plain, kept = (TextCodec(tokenizer, LAYOUTS, form, 100) for _ in range(2))
-        kept.keep_all(transitions, [])
+        for its, same in zip(kept.keep_all(transitions, []), plain.encode_all(transitions), strict=True):
+            assert its.tolist() == same.tolist()
         for t in transitions:
             assert kept.encode(t) == plain.encode(t)
             assert kept.encode(replace(t, action=None)) == plain.encode(replace(t, action=None))
@@ -90,8 +91,12 @@ def test_what_decides_the_ids_decides_the_file(make):
 def test_a_row_too_long_is_named_at_every_start_and_the_others_need_no_new_encoding(make):
     rows = [*steps(), Transition("far", 7, "x " * 60, "x"), *steps(3)]
     for _ in range(2):
+        codec = make()
+        assert (codec.keep_all(rows, ["with a long one"]).whole > 100).tolist() == [
+            row.episode == "far" for row in rows
+        ]
         with pytest.raises(InputError, match=r"episode 'far' step 7: \d+ tokens in all .*, expected at most 100;"):
-            make().keep_all(rows, ["with a long one"])
+            codec.encode(rows[10])
     encoded = TextCodec.encoded
     make(max_tokens=1000).keep_all(rows, ["with a long one"])
     assert TextCodec.encoded == encoded

@@ -116,7 +116,7 @@ def test_output_ends_with_the_table_and_the_places(debug_run):
 def test_error_output_holds_what_a_user_can_act_on(debug_run):
     """No word of Lightning's about its own workings."""
     lines = [line for line in debug_run[2].splitlines() if line and "it/s" not in line and "\r" not in line]
-    assert {line.split(":")[0] for line in lines} <= {"vim-1", "elbo-1"}, lines
+    assert {line.split(":")[0] for line in lines} <= {"data", "vim-1", "elbo-1"}, lines
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,10 @@ WRONG = {
     ),
     "not a number": (["--model.fwm.grpo.beta=.nan"], ["grpo.beta", "found nan"]),
     "infinite": (["--model.optimizer.gradient_clip=.inf"], ["model.optimizer.gradient_clip", "found inf"]),
-    "too long": (["--model.max_tokens=40"], ["episode", "step", "tokens", "at most 40", "model.max_tokens"]),
+    "too long": (
+        ["--model.max_tokens=40"],
+        ["model.max_tokens: found 40, expected at least", "step", "episode", "too long"],
+    ),
     "no data": (["--data.root={wrong}/none"], ["{wrong}/none", "no such file"]),
     "a split missing": (["--data.root={wrong}/empty"], ["{wrong}/empty", "no file", "split labelled"]),
     "malformed log": ([LOG, "--data.path={wrong}/log.jsonl"], ["{wrong}/log.jsonl:2:", "JSON"]),
