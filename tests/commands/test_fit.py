@@ -190,7 +190,9 @@ WRONG = {
     "unknown device": (["--trainer.accelerator=abacus"], ["trainer: ", "abacus"]),
     "batch size": (["--data.batch_size=0"], ["data.batch_size", "found 0", "at least 1"]),
     "too many labels": (["--data.num_labels=9999"], ["data.num_labels", "9999", "at most 100", "null"]),
-    "group size": (["--model.fwm.grpo.group_size=1"], ["model.fwm", "grpo.group_size", "found 1", "at least 2"]),
+    "group size": (["--model.fwm.grpo.group_size=1"], ["error: model.fwm.grpo.group_size", "found 1", "at least 2"]),
+    "of the other role": (["--model.idm.grpo.anchor=-1"], ["error: model.idm.grpo.anchor: found -1"]),
+    "mass": (["--model.idm.sampling.top_p=2"], ["error: model.idm.sampling.top_p: found 2", "at most 1"]),
     "an option that has moved": (
         ["--model.fwm.group_size=4"],
         ["model.fwm", "group_size", "did you mean grpo.group_size"],
@@ -199,7 +201,7 @@ WRONG = {
         ["--model.lr_warmup=4"],
         ["--model.lr_warmup", "did you mean --model.optimizer.lr_warmup"],
     ),
-    "not a number": (["--model.fwm.grpo.beta=.nan"], ["grpo.beta", "found nan"]),
+    "not a number": (["--model.fwm.grpo.beta=.nan"], ["error: model.fwm.grpo.beta: found nan"]),
     "infinite": (["--model.optimizer.gradient_clip=.inf"], ["model.optimizer.gradient_clip", "found inf"]),
     "too long": (
         ["--model.max_tokens=40"],
