@@ -197,6 +197,10 @@ WRONG = {
         ["--model.fwm.group_size=4"],
         ["model.fwm", "group_size", "did you mean grpo.group_size"],
     ),
+    "misspelt within a group": (
+        ["--model.fwm.grpo.grup_size=4"],
+        ["--model.fwm: ForwardWorldModel has no option grpo.grup_size; did you mean grpo.group_size?"],
+    ),
     "another that has moved": (
         ["--model.lr_warmup=4"],
         ["--model.lr_warmup", "did you mean --model.optimizer.lr_warmup"],
