@@ -28,10 +28,11 @@ def ask(args: list[str]) -> int:
 
     from swirl_lightning.environments.asking import FEWEST_LABELS, check_episodes, choose_steps
     from swirl_lightning.environments.form import form
-    from swirl_lightning.environments.rows import scan_rows
+    from swirl_lightning.environments.rows import read_rows
+    from swirl_lightning.environments.table import values
     from swirl_lightning.trained.files import whole
 
-    transitions = [t for _, t in scan_rows(options.log)]
+    transitions = read_rows(options.log, actions=None)
     check_episodes(options.log, transitions)
     steps = choose_steps(transitions, options.ask, options.seed)
     if not steps:
@@ -40,7 +41,7 @@ def ask(args: list[str]) -> int:
     command = shlex.join(["swirl", "label", str(options.log), ANSWERS, str(options.out), "--out", str(new)])
     with whole(options.out) as part:
         part.write_text(form(steps, options.log.name, command), encoding="utf-8")
-    labels = sum(t.action is not None for t in transitions)
+    labels = sum(action is not None for action in values(transitions, "action"))
     print(f"form:   {options.out} ({len(steps)} steps; {labels} of {len(transitions)} rows of the log have an action)")
     if labels + len(steps) < FEWEST_LABELS:
         print(f"A run needs at least {FEWEST_LABELS} rows with an action: ask for more.")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from swirl_lightning.environments.splits import take_turns
+from swirl_lightning.environments.table import values
 from swirl_lightning.types import InputError, Transition
 
 FEWEST_LABELS = 20
@@ -16,6 +17,8 @@ FEWEST_EPISODES = 3
 """Those with labels: some train, others are held out for validation and test."""
 TURNS = 2
 """Steps that are asked of every kind of change, at least on average."""
+MOST = 100_000
+"""Steps that are looked at."""
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
@@ -26,23 +29,27 @@ def choose_steps(transitions: Sequence[Transition], count: int, seed: int = 0) -
     most frequent kind first, then a second one, and so on, until there are enough. Labels that the log has count as
     turns of their kinds. Within a kind the episodes take turns, in an order drawn with the seed, for whole episodes of
     the labels will be held out. Steps in which nothing changes are not asked about, since nobody could tell what was
-    done, nor is the same change twice.
+    done, nor is the same change twice. Of a log of more than ``MOST`` steps so many are drawn, and the others not
+    looked at.
 
     Args:
         transitions: the log; some may have an action.
         count: how many steps; there are fewer where the log has fewer.
         seed: of the order within a kind.
     """
-    kinds = _kinds(transitions, count // TURNS)
-    sizes, turns = Counter(kinds), Counter(kinds[n] for n, t in enumerate(transitions) if t.action is not None)
+    episodes = values(transitions, "episode")
+    order = take_turns(range(len(transitions)), episodes.__getitem__, f"{seed}/asking")[:MOST]
+    drawn = [transitions[n] for n in order]
+    kinds = _kinds(drawn, count // TURNS)
+    sizes = Counter(kinds)
+    turns = Counter(kind for t, kind in zip(drawn, kinds, strict=True) if t.action is not None)
     ranked: dict[tuple[str, str], tuple[int, int, int]] = {}
-    for n in take_turns(range(len(transitions)), lambda n: transitions[n].episode, f"{seed}/asking"):
-        t, kind = transitions[n], kinds[n]
-        if t.action is None and t.state != t.next_state and (t.state, t.next_state) not in ranked:
+    for n, t, kind in zip(order, drawn, kinds, strict=True):
+        if t.action is None and t.changes and (t.state, t.next_state) not in ranked:
             ranked[t.state, t.next_state] = (turns[kind], -sizes[kind], n)
             turns[kind] += 1
     first = sorted(ranked.values(), key=lambda rank: rank[:2])[:count]
-    return [transitions[n] for *_, n in sorted(first, key=lambda rank: rank[2])]
+    return [transitions[n] for n in sorted(n for *_, n in first)]
 
 
 def check_episodes(path: Path, transitions: Sequence[Transition]) -> None:
@@ -51,7 +58,7 @@ def check_episodes(path: Path, transitions: Sequence[Transition]) -> None:
     Raises:
         InputError: the log has too few episodes to hold any out.
     """
-    if (episodes := len({t.episode for t in transitions})) < FEWEST_EPISODES:
+    if (episodes := len(set(values(transitions, "episode")))) < FEWEST_EPISODES:
         raise InputError(
             f"{path}: found {episodes} episodes, expected at least {FEWEST_EPISODES}: some train, whole episodes are "
             "held out to measure with; give what belongs together, such as the steps of one session, a name of its own "

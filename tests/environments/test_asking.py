@@ -9,6 +9,7 @@ from statistics import fmean
 import file_shell
 import pytest
 
+from swirl_lightning.environments import asking
 from swirl_lightning.environments.asking import check_episodes, choose_steps
 from swirl_lightning.environments.rows import read_rows
 from swirl_lightning.types import InputError, Transition
@@ -85,6 +86,12 @@ def test_nothing_is_asked_twice_or_about_nothing():
 
 def test_the_choice_is_that_of_the_seed():
     assert choose_steps(BARE, 30, 1) == choose_steps(BARE, 30, 1) != choose_steps(BARE, 30, 2)
+
+
+def test_of_a_large_log_some_steps_are_looked_at(monkeypatch):
+    monkeypatch.setattr(asking, "MOST", 40)
+    assert 30 <= len(choose_steps(BARE, 60)) <= 40
+    assert len({t.episode for t in choose_steps(BARE, 60)}) >= 25
 
 
 def test_a_log_of_which_nothing_could_be_held_out_is_refused(tmp_path):
