@@ -46,7 +46,7 @@ def encode(codec: TextCodec, data: TransitionDataModule) -> None:
     """
     splits = (data.labelled, data.state_only, data.validation, data.test)
     transitions = join(*splits)
-    if is_large(transitions):
+    if is_large(transitions) and hasattr(codec.tokenizer, "backend_tokenizer"):  # one in Python cannot say what it is
         codec.keep_all(transitions, [hash_of(split) for split in splits])
     else:
         codec.encode_all(transitions)
