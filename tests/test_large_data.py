@@ -60,6 +60,14 @@ def two(log):
     )
 
 
+def test_a_large_list_is_encoded_once(large, weights_after, toy_data, monkeypatch):
+    small = weights_after(toy_data(), "small")
+    large()
+    assert weights_after(toy_data(), "first") == small
+    monkeypatch.setattr(TextCodec, "_encode", lambda *args: pytest.fail("encoded at a second start"))
+    assert weights_after(toy_data(), "second") == small
+
+
 @pytest.mark.parametrize("make", [one, two])
 def test_the_numbers_are_those_of_a_small_log(log, large, weights_after, make, monkeypatch):
     small = weights_after(make(log), "small")

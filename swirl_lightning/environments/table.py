@@ -28,6 +28,8 @@ SCHEMA = pa.schema(
 )  # fmt: skip
 Field = Literal["episode", "step", "action", "environment", "key", "changes"]
 """What is known of all rows at once; a state is only read with its row."""
+PACKED = 8
+"""How many times as large the text of a packed file may be."""
 FORMAT = 1
 """To be raised when a file's rows become other transitions than before: tables on disk are then made anew."""
 
@@ -135,7 +137,7 @@ def read_file(path: Path, rows: Callable[[], Iterable[Transition]]) -> Sequence[
         path: of the file.
         rows: reads the file.
     """
-    if path.stat().st_size < LARGE:
+    if path.stat().st_size * (1 if path.suffix == ".jsonl" else PACKED) < LARGE:
         return list(rows())
     with path.open("rb") as file:
         content = hashlib.file_digest(file, "sha256").hexdigest()

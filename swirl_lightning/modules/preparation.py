@@ -61,7 +61,7 @@ def encode(codec: TextCodec, data: TransitionDataModule, skip: bool, splits: Seq
     """
     parts: list[Sequence[Transition]] = [getattr(data, split) for split in splits]
     transitions = join(*parts)
-    if is_large(transitions):
+    if is_large(transitions) and hasattr(codec.tokenizer, "backend_tokenizer"):  # one in Python cannot say what it is
         sizes = codec.keep_all(transitions, [hash_of(part) for part in parts])
     else:
         sizes = codec.encode_all(transitions)
