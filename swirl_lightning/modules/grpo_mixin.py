@@ -72,6 +72,8 @@ class GRPOMixin(ABC):
         check_number(f"model.{self.role}.learning_rate", learning_rate, above=0)
         check_number(f"model.{self.role}.max_new_tokens", max_new_tokens, least=1)
         check_number(f"model.{self.role}.sampling.temperature", sampling.temperature, above=0)
+        sampling.check(f"model.{self.role}.sampling")
+        grpo.check(f"model.{self.role}.grpo")
         self.learning_rate = learning_rate
         self.max_new_tokens = max_new_tokens
         self.sampling = sampling

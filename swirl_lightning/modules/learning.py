@@ -18,8 +18,6 @@ from swirl_lightning.engine import Scores
 from swirl_lightning.engine.rollouts import Rollouts
 from swirl_lightning.types import Ids, InputError, check_number
 
-PLACE = "model.fwm or model.idm: grpo"
-
 
 @dataclass(frozen=True)
 class GRPOOptions:
@@ -56,16 +54,21 @@ class GRPOOptions:
     min_spread: float = 0.0
     anchor: float = 0.0
 
-    def __post_init__(self) -> None:
-        check_number(f"{PLACE}.group_size (advantages compare completions of one prompt)", self.group_size, least=2)
-        check_number(f"{PLACE}.beta", self.beta, least=0)
+    def check(self, key: str) -> None:
+        """Refuse numbers that are out of their range.
+
+        Args:
+            key: of the options, for the message: that of their role.
+        """
+        check_number(f"{key}.group_size (advantages compare completions of one prompt)", self.group_size, least=2)
+        check_number(f"{key}.beta", self.beta, least=0)
         if self.kl not in ("loss", "reward"):
-            raise InputError(f"{PLACE}.kl: found {self.kl!r}, expected loss or reward")
-        check_number(f"{PLACE}.inner_steps", self.inner_steps, least=1)
-        check_number(f"{PLACE}.clip_low", self.clip_low, above=0, below=1)
-        check_number(f"{PLACE}.clip_high", self.clip_high, above=0)
-        check_number(f"{PLACE}.min_spread", self.min_spread, least=0)
-        check_number(f"{PLACE}.anchor", self.anchor, least=0)
+            raise InputError(f"{key}.kl: found {self.kl!r}, expected loss or reward")
+        check_number(f"{key}.inner_steps", self.inner_steps, least=1)
+        check_number(f"{key}.clip_low", self.clip_low, above=0, below=1)
+        check_number(f"{key}.clip_high", self.clip_high, above=0)
+        check_number(f"{key}.min_spread", self.min_spread, least=0)
+        check_number(f"{key}.anchor", self.anchor, least=0)
 
 
 class Experience(NamedTuple):

@@ -12,20 +12,22 @@ import lightning as L
 import torch
 
 from swirl_lightning import __version__
-from swirl_lightning.codecs import Layout, StateForm, TextCodec, indent
+from swirl_lightning.codecs import Layout, StateForm, TextCodec
 from swirl_lightning.engine import MicroBatchSizes
 from swirl_lightning.engine.sharing import EngineName, check_runs, choose_engine
 from swirl_lightning.environments.base import TransitionDataModule
 from swirl_lightning.models import BaseModel, Policy, Weights
 from swirl_lightning.models.limits import check_limits
 from swirl_lightning.models.optimizers import OptimizerOptions
-from swirl_lightning.modules.checkpoint import read_checkpoint
+from swirl_lightning.modules.checkpoint import check_layouts, read_checkpoint
 from swirl_lightning.modules.evaluation import Evaluation, fingerprint
 from swirl_lightning.modules.fwm import ForwardWorldModel
 from swirl_lightning.modules.grpo_mixin import GRPOMixin
 from swirl_lightning.modules.held_out import Rows, gather_rows
 from swirl_lightning.modules.idm import InverseDynamicsModel
+from swirl_lightning.modules.notice import tell
 from swirl_lightning.modules.origin import check_origin, origin_of
+from swirl_lightning.modules.preparation import encode, tokenizer_of
 from swirl_lightning.modules.processes import gather_objects, mean_figures, own_gradients
 from swirl_lightning.modules.random_state import get_random_state, set_random_state
 from swirl_lightning.modules.schedule import NamedStage, Stage, find_phase
@@ -57,6 +59,7 @@ class SWIRL(L.LightningModule):
         layout: the words around states and actions; null takes each environment's own.
         state_form: what the FWM writes: the ``full`` next state, or ``delta``, a lossless edit of the state.
         max_tokens: longest prompt and completion together; longer transitions are refused, never cut.
+        skip_too_long: leave transitions out that are longer than ``max_tokens``; how many is said.
         engine: ``auto`` passes what several texts share through the model once, where the model allows it; ``plain``
             passes every text by itself, for checking.
         micro_batch: rows (completions) that pass through the model together; ``auto``: as many as the device's free
@@ -79,6 +82,7 @@ class SWIRL(L.LightningModule):
         layout: Layout | None = None,
         state_form: StateForm = "delta",
         max_tokens: int = 1024,
+        skip_too_long: bool = False,
         engine: EngineName = "auto",
         micro_batch: int | Literal["auto"] = "auto",
         shared_weights: bool = False,
@@ -105,6 +109,7 @@ class SWIRL(L.LightningModule):
         self.layout = layout
         self.state_form: StateForm = state_form
         self.max_tokens = max_tokens
+        self.skip_too_long = skip_too_long
         self.engine: EngineName = engine
         self.micro_batch: int | Literal["auto"] = micro_batch
         self.shared_weights = shared_weights
@@ -143,7 +148,7 @@ class SWIRL(L.LightningModule):
             tokenizer = self.base.restore_tokenizer(start["swirl"]["tokenizer"])
         else:
             markers = dict.fromkeys(marker for layout in self.layouts.values() for marker in layout.markers)
-            tokenizer = self.base.tokenizer(map(indent, data.corpus()), tuple(markers))
+            tokenizer = tokenizer_of(self.base, data, tuple(markers))
         self.assemble(tokenizer, self.trainer.strategy.root_device, self._micro_batch_sizes(data))
         if start:
             self.weights.load_tensors(start["state_dict"])
@@ -175,10 +180,11 @@ class SWIRL(L.LightningModule):
         self.codec = TextCodec(tokenizer, self.layouts, self.state_form, self.max_tokens)
 
     def on_fit_start(self) -> None:
-        """Encode all data once, so that a row that cannot be used is reported before any training."""
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        for split in (data.labelled, data.state_only, data.validation, data.test):
-            self.codec.encode_all(split)
+        """Encode all data once, so that what cannot be used is told before any training."""
+        data: TransitionDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        sizes = encode(self.codec, data, self.skip_too_long)
+        if self.trainer.is_global_zero:
+            tell(data, sizes, (self.fwm, self.idm), self.max_tokens, scratch=self.base.trains_tokenizer)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """One optimiser per role, on parameters that never change."""
@@ -374,20 +380,14 @@ class SWIRL(L.LightningModule):
             begun = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["started"]
             check_origin(saved.get("origin"), self._origin, begun, self.trainer.ckpt_path)
             self._random_state = saved["random_states"][self.global_rank]
-        self._check_layouts({name: Layout(*markers) for name, markers in saved["layouts"].items()})
+        check_layouts(self.layouts, {name: Layout(*markers) for name, markers in saved["layouts"].items()})
         if self.micro_batch == "auto":
             for role in (self.fwm, self.idm):
                 role.policy.sizes = role.reference.sizes = MicroBatchSizes(*saved["micro_batch"])
         if self.base.trains_tokenizer:
             self._set_tokenizer(self.base.restore_tokenizer(saved["tokenizer"]))
-
-    def _check_layouts(self, saved: dict[str, Layout]) -> None:
-        for name, layout in self.layouts.items():
-            if (trained := saved.get(name, saved[""])) != layout:
-                raise InputError(
-                    f"model.layout: found {layout.markers} for {name or 'all environments'}, expected what the "
-                    f"checkpoint was trained with: {trained.markers}; set model.layout to it"
-                )
+        if self.skip_too_long and self.trainer.state.fn != "fit":
+            encode(self.codec, self.trainer.datamodule, skip=True, splits=("validation", "test"))  # type: ignore[attr-defined]
 
     def on_train_start(self) -> None:
         """Continue the random streams of a resumed run."""
