@@ -8,7 +8,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from swirl_lightning.commands.parser import Parser
-from swirl_lightning.types import InputError, check_number
+from swirl_lightning.types import InputError, check_number, say
 
 ASK, ANSWERS = "--ask", "--answers"
 USAGE = {
@@ -42,10 +42,10 @@ def ask(args: list[str]) -> int:
     with whole(options.out) as part:
         part.write_text(form(steps, options.log.name, command), encoding="utf-8")
     labels = sum(action is not None for action in values(transitions, "action"))
-    print(f"form:   {options.out} ({len(steps)} steps; {labels} of {len(transitions)} rows of the log have an action)")
+    say(f"form:   {options.out} ({len(steps)} steps; {labels} of {len(transitions)} rows of the log have an action)")
     if labels + len(steps) < FEWEST_LABELS:
-        print(f"A run needs at least {FEWEST_LABELS} rows with an action: ask for more.")
-    print(f"When it is filled in:\n  {command}")
+        say(f"A run needs at least {FEWEST_LABELS} rows with an action: ask for more.")
+    say(f"When it is filled in:\n  {command}")
     return 0
 
 
@@ -57,19 +57,17 @@ def fill(args: list[str]) -> int:
     options = _read(parser, args)
 
     from swirl_lightning.environments.form import answered_rows, read_form
-    from swirl_lightning.trained.files import rows_file
+    from swirl_lightning.trained.files import rows_files
 
     answers = read_form(options.answers)
     if not (given := sum(action is not None for action in answers.values())):
         raise InputError(f'{ANSWERS}: {options.answers}: found no answer behind any "action:"; fill in the form')
     rows = labels = 0
-    with rows_file(options.out) as write:
+    with rows_files(options.out) as (write,):
         for row in answered_rows(options.log, answers):
             rows, labels = rows + 1, labels + ("action" in row)
             write([row])
-    print(
-        f"log:    {options.out} ({given} of {len(answers)} steps are answered; {labels} of {rows} rows have an action)"
-    )
+    say(f"log:    {options.out} ({given} of {len(answers)} steps are answered; {labels} of {rows} rows have an action)")
     return 0
 
 
