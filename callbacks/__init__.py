@@ -5,7 +5,9 @@ if __name__ != "swirl_lightning.callbacks":
 
 from swirl_lightning.callbacks.best_of_n import BestOfN
 from swirl_lightning.callbacks.checkpoint import PhaseCheckpoint
+from swirl_lightning.callbacks.converge import StopConverged
 from swirl_lightning.callbacks.freeze import PhaseFreeze, PhaseStart
+from swirl_lightning.callbacks.gate import PhaseGate
 from swirl_lightning.callbacks.monitor import PhaseMonitor
 from swirl_lightning.callbacks.open_loop import OpenLoop
 from swirl_lightning.callbacks.predictions import PredictionWriter
@@ -19,11 +21,13 @@ __all__ = [
     "OpenLoop",
     "PhaseCheckpoint",
     "PhaseFreeze",
+    "PhaseGate",
     "PhaseMonitor",
     "PhaseProgress",
     "PhaseStart",
     "PredictionWriter",
     "RunRecorder",
     "RunReport",
+    "StopConverged",
     "StopOnSignal",
 ]

@@ -87,6 +87,7 @@ class RunRecorder(L.Callback):
         finished = loop.finished
         evaluated = finished.phase.answers
         results = module.results if evaluated else {}
+        discarded = module.discarded if evaluated else None
         self.stages.append(
             {
                 "stage": finished.name,
@@ -95,8 +96,9 @@ class RunRecorder(L.Callback):
                 "iteration": finished.iteration,
                 "updates": loop.updates,
                 **self._totals,
-                "metrics": {key: _number(value) for key, value in results.get("test", {}).items()},
-                "validation": {key: _number(value) for key, value in results.get("validation", {}).items()},
+                "metrics": _numbers(results.get("test", {})),
+                "validation": _numbers(results.get("validation", {})),
+                **({"discarded": {split: _numbers(its) for split, its in discarded.items()}} if discarded else {}),
             }
         )
         self._totals = {"seconds": 0.0, "tokens": 0, "gradient_tokens": 0}
@@ -171,6 +173,10 @@ def versions() -> dict[str, str]:
     return {"swirl-lightning": __version__, "python": platform.python_version()} | {
         name: version(name) if name != "torch" else torch.__version__ for name in packages
     }
+
+
+def _numbers(metrics: dict[str, float]) -> dict[str, float | None]:
+    return {key: _number(value) for key, value in metrics.items()}
 
 
 def _number(value: float) -> float | None:

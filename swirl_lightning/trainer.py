@@ -23,6 +23,7 @@ from swirl_lightning.callbacks import (
     PredictionWriter,
     RunRecorder,
     RunReport,
+    StopConverged,
     StopOnSignal,
 )
 from swirl_lightning.loops import AlternatingLoop
@@ -31,7 +32,8 @@ from swirl_lightning.types import InputError, check_number
 
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true")
 CALLBACKS = (
-    PhaseStart, PhaseFreeze, PhaseMonitor, RunRecorder, RunReport, PredictionWriter, PhaseCheckpoint, StopOnSignal,
+    PhaseStart, PhaseFreeze, StopConverged, PhaseMonitor, RunRecorder, RunReport, PredictionWriter, PhaseCheckpoint,
+    StopOnSignal,
 )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import blake2b
 from signal import Signals
 from typing import Literal, NamedTuple, TextIO
 from unicodedata import category
@@ -118,6 +119,17 @@ class Transition:
     action: str | None = None
     environment: str = ""
 
+    @property
+    def key(self) -> bytes:
+        """Stands for all that the transition holds but its action and its environment."""
+        row = (self.episode, self.step, self.state, self.next_state)
+        return blake2b(repr(row).encode(), digest_size=16).digest()
+
+    @property
+    def changes(self) -> bool:
+        """Whether the next state differs from the state."""
+        return self.state != self.next_state
+
 
 class Prediction(NamedTuple):
     """What both roles say of one transition: the IDM of (x, y), the FWM of (x, z); None is no valid state."""
@@ -172,6 +184,12 @@ class Encoded:
     y: Ids
     z: Ids | None
     prompts: PromptPair
+
+    @property
+    def length(self) -> int:
+        """Tokens of prompt and completion together, of either role, with the end token."""
+        around = len(self.prompts.start) + len(self.prompts.action) + len(self.prompts.next_state) + 1
+        return around + len(self.x) + len(self.y) + len(self.z or ())
 
 
 class Batch:

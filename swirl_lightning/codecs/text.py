@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any, Literal
 
+import pyarrow as pa
+
+from swirl_lightning.codecs.cache import blocks, kept_table, key_of
 from swirl_lightning.codecs.delta import decode_delta, encode_delta
+from swirl_lightning.codecs.encodings import SCHEMA, Encodings, Sizes, batch_of, sizes_of
 from swirl_lightning.types import Encoded, Ids, InputError, PromptPair, Transition
 
 StateForm = Literal["full", "delta"]
+ENCODING = 1
+"""To be raised when a transition gets other ids than before: encodings on disk are then made anew."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,7 @@ class TextCodec:
         self.state_form = state_form
         self.max_tokens = max_tokens
         self._cache: dict[Transition, Encoded] = {}
+        self._kept: Encodings | None = None
         self.eos: int = tokenizer.eos_token_id
         self._prompts = {name: self._lay_out(layout) for name, layout in layouts.items()}
 
@@ -71,14 +81,37 @@ class TextCodec:
         Raises:
             InputError: if the transition is longer than ``max_tokens`` or the tokenizer loses part of its text.
         """
+        if self._kept and (found := self._kept.find(transition)):
+            return self._checked(transition, Encoded(*found, self.prompts(transition.environment)))
         if transition not in self._cache:
-            self.encode_all([transition])
+            self._cache[transition] = self._checked(transition, *self._encode([transition]))
         return self._cache[transition]
 
-    def encode_all(self, transitions: Sequence[Transition]) -> None:
-        """Encode ahead in one go, so that a row that cannot be used is reported before any training."""
+    def encode_all(self, transitions: Sequence[Transition]) -> Sizes:
+        """Encode ahead in one go. Returns the sizes of all, also of those that are too long, whose ids are not kept."""
         new = [t for t in dict.fromkeys(transitions) if t not in self._cache]
-        self._cache.update(zip(new, self._encode(new), strict=True))
+        codes = dict(zip(new, self._encode(new), strict=True))
+        self._cache |= {t: code for t, code in codes.items() if code.length <= self.max_tokens}
+        return sizes_of([codes.get(t) or self._cache[t] for t in transitions])
+
+    def keep_all(self, transitions: Sequence[Transition], content: Sequence[str]) -> Sizes:
+        """``encode_all`` of large data, whose ids are kept on disk: the first start encodes, in one process.
+
+        Args:
+            transitions: may be read from disk one by one.
+            content: hashes of them.
+        """
+        prompts = {name: (p.start, p.action, p.next_state) for name, p in self._prompts.items()}
+        its = self.tokenizer.backend_tokenizer.to_str()
+        name = key_of(ENCODING, version("tokenizers"), its, prompts, self.state_form, content)
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            log.info("encoding %d transitions, once for all starts", len(transitions))
+            for block in blocks(transitions):
+                yield batch_of(block, self._encode(block))
+
+        self._kept = Encodings(kept_table(f"ids-{name}", SCHEMA, batches))
+        return self._kept.sizes()
 
     def action(self, ids: Ids) -> str:
         """The action that an IDM completion says."""
@@ -94,18 +127,19 @@ class TextCodec:
         ys = self._ids([self._target(t) for t in transitions], transitions)
         # an empty action stands in for one that is not there
         zs = self._ids(["" if t.action is None else indent(t.action) for t in transitions], transitions)
-        codes = []
-        for t, x, y, z in zip(transitions, xs, ys, zs, strict=True):
-            prompts = self.prompts(t.environment)
-            around = len(prompts.start) + len(prompts.action) + len(prompts.next_state) + 1
-            if (length := around + len(x) + len(y) + len(z)) > self.max_tokens:
-                raise InputError(
-                    f"episode {t.episode!r} step {t.step}: {length} tokens in all (state {len(x)}, action {len(z)}, "
-                    f"next state {len(y)}), expected at most {self.max_tokens}; states are never cut: raise "
-                    "model.max_tokens, or leave the row out of the data"
-                )
-            codes.append(Encoded(x=x, y=y, z=None if t.action is None else z, prompts=prompts))
-        return codes
+        return [
+            Encoded(x=x, y=y, z=None if t.action is None else z, prompts=self.prompts(t.environment))
+            for t, x, y, z in zip(transitions, xs, ys, zs, strict=True)
+        ]
+
+    def _checked(self, t: Transition, code: Encoded) -> Encoded:
+        if code.length > self.max_tokens:
+            raise InputError(
+                f"episode {t.episode!r} step {t.step}: {code.length} tokens in all (state {len(code.x)}, action "
+                f"{len(code.z or ())}, next state {len(code.y)}), expected at most {self.max_tokens}; states are never "
+                "cut: raise model.max_tokens, or leave the row out of the data"
+            )
+        return code
 
     def _lay_out(self, layout: Layout) -> PromptPair:
         encode, bos = self.tokenizer.encode, self.tokenizer.bos_token_id

@@ -39,7 +39,7 @@ COMMANDS = {
     "predict": Command("fit", "write what both models say of the test episodes"),
     "plan": Command("plan", "print the memory that a run needs, before anything is downloaded"),
     "collect": Command("collect", "play an engine and write the transitions it makes"),
-    "label": Command("label", "let a trained run write the actions into a state-only log"),
+    "label": Command("label", "let a trained run, or a person, write the actions into a state-only log"),
     "rollout": Command("rollout", "let a trained run continue a state through a list of actions"),
     "export": Command("export", "write the models of a trained run as folders that plain peft loads"),
     "report": Command("report", "make the report of a run again from its files"),

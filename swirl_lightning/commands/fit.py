@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pkgutil
+import re
 import sys
+from argparse import SUPPRESS
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -15,7 +17,9 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from swirl_lightning import environments
 from swirl_lightning.commands.parser import Parser
 from swirl_lightning.environments.base import TransitionDataModule
-from swirl_lightning.modules import SWIRL
+from swirl_lightning.environments.log import LogDataModule
+from swirl_lightning.models import PretrainedLM, ScratchLM
+from swirl_lightning.modules import SWIRL, ForwardWorldModel, InverseDynamicsModel
 from swirl_lightning.modules.checkpoint import read_checkpoint
 from swirl_lightning.trainer import SwirlTrainer, versions_of
 from swirl_lightning.types import InputError, check_number, say
@@ -38,6 +42,24 @@ PARSERS = {
         "description": "Write what both models say of the test episodes.",
     },
 }
+
+
+class ClassOptions(NamedTuple):
+    """A class that a run may name, and where."""
+
+    key: str
+    kind: type
+
+
+CLASSES = (
+    ClassOptions("model.fwm", ForwardWorldModel),
+    ClassOptions("model.idm", InverseDynamicsModel),
+    ClassOptions("model.base", ScratchLM),
+    ClassOptions("model.base", PretrainedLM),
+    ClassOptions("data", LogDataModule),
+)
+"""Whose options the help shows; those of other data modules are shown by ``--data.help NAME``."""
+FILE_OPTION = re.compile(r" +--\S+ CONFIG\n +Path to a configuration file\.\n")
 
 
 def fit(args: list[str]) -> int:
@@ -76,7 +98,19 @@ def import_worlds() -> None:
 
 
 class FitParser(Parser, LightningArgumentParser):
-    """Lightning's parser, with errors of one line."""
+    """Lightning's parser, with errors of one line, and a help that has the options of the classes, too."""
+
+    def format_help(self, *args: Any, **kwargs: Any) -> str:
+        """The help. A class of a run has options of its own, of which Lightning's help says nothing."""
+        text = super().format_help(*args, **kwargs)
+        return text + "".join(map(_help_of, CLASSES)) if "--config" in self._option_string_actions else text
+
+
+def _help_of(options: ClassOptions) -> str:
+    """The options of a class, from its docstrings and types, without those that are linked to ``--seed_everything``."""
+    parser = Parser(add_help=False, usage=SUPPRESS)
+    parser.add_class_arguments(options.kind, f"{options.key}.init_args", skip={"seed"})
+    return f"\nWith --{options.key} {options.kind.__name__}:\n\n{FILE_OPTION.sub('', parser.format_help())}"
 
 
 class SwirlCLI(LightningCLI):

@@ -12,7 +12,10 @@ from swirl_lightning.commands.spelling import did_you_mean
 
 UNKNOWN_OPTION = re.compile(r"unrecognized arguments: (\S+)")
 UNKNOWN_KEY = re.compile(r"(?:(?:Subcommand '\w+'|Group '([\w.]+)') does not accept option|Option) '([\w.]+)'")
-UNKNOWN_ARGUMENT = re.compile(r"Problem with given class_path '([\w.]+)': Option '([\w.]+)' is not accepted")
+UNKNOWN_ARGUMENT = re.compile(
+    r"Problem with given class_path '([\w.]+)': (?:Option '([\w.]+)' is not accepted"
+    r"|unrecognized arguments: --([\w.]+)\S*|Group '([\w.]+)' does not accept option '([\w.]+)')"
+)
 MISSING = re.compile(r"the following arguments are required: (.+)")
 KEY = re.compile(r'Parser key "([^"]+)":')
 CLASS = re.compile(r"<class\s+'(?:\w+\.)*(\w+)'>")
@@ -53,7 +56,7 @@ def reworded(message: str, options: Collection[str], places: Collection[str]) ->
     if key:
         text = text.removeprefix(f"{key[1]}: ")
     if found := UNKNOWN_ARGUMENT.search(text):
-        text = _unknown_argument(*found.groups())
+        text = _unknown_argument(found[1], ".".join(filter(None, found.groups()[1:])))
     for pattern, words in REWORDED:
         text = pattern.sub(words, text)
     return f"{_shown(key[1], places)}: {text}" if key else text

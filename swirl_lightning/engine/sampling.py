@@ -23,8 +23,6 @@ from swirl_lightning.engine.few_rows import linear
 from swirl_lightning.engine.shared_prefix import Prefix
 from swirl_lightning.types import check_number
 
-PLACE = "model.fwm or model.idm: sampling"
-
 
 @dataclass(frozen=True)
 class Sampling:
@@ -40,10 +38,15 @@ class Sampling:
     top_p: float = 1.0
     top_k: int = 0
 
-    def __post_init__(self) -> None:
-        check_number(f"{PLACE}.temperature", self.temperature, least=0)
-        check_number(f"{PLACE}.top_p", self.top_p, above=0, most=1)
-        check_number(f"{PLACE}.top_k", self.top_k, least=0)
+    def check(self, key: str) -> None:
+        """Refuse numbers that are out of their range.
+
+        Args:
+            key: of the options, for the message: that of their role.
+        """
+        check_number(f"{key}.temperature", self.temperature, least=0)
+        check_number(f"{key}.top_p", self.top_p, above=0, most=1)
+        check_number(f"{key}.top_k", self.top_k, least=0)
 
     @property
     def truncated(self) -> bool:

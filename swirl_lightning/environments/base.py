@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import lightning as L
 
 from swirl_lightning.codecs import Layout
 from swirl_lightning.environments.loaders import Draw, EvalLoader, PhaseLoader
-from swirl_lightning.environments.rows import drop_actions
+from swirl_lightning.environments.rows import check_unicode, drop_actions
 from swirl_lightning.environments.splits import Split, kind, take_turns
+from swirl_lightning.environments.table import join, named, pick, values, without_actions
 from swirl_lightning.metrics import PredictionMetric
 from swirl_lightning.types import InputError, Transition, check_number
 
@@ -25,7 +25,8 @@ class TransitionDataModule(L.LightningDataModule, ABC):
 
     An environment extends it with one method, ``load``, and may give its transitions a name (``environment``), words
     around them (``layout``) and more metrics (``metrics``). After ``setup`` the attributes ``labelled``,
-    ``state_only``, ``validation`` and ``test`` hold lists of transitions; those of ``state_only`` never have an action.
+    ``state_only``, ``validation`` and ``test`` hold the transitions, those of a large file as rows that are read when
+    they are used; those of ``state_only`` never have an action.
 
     Args:
         batch_size: transitions per update and rank, where the stage does not say otherwise.
@@ -76,13 +77,13 @@ class TransitionDataModule(L.LightningDataModule, ABC):
         self.eval_limit = eval_limit
         self.validation_limit = eval_limit if validation_limit is None else validation_limit
         self.seed = seed
-        self.labelled: list[Transition] = []
-        self.state_only: list[Transition] = []
-        self.validation: list[Transition] = []
-        self.test: list[Transition] = []
+        self.labelled: Sequence[Transition] = []
+        self.state_only: Sequence[Transition] = []
+        self.validation: Sequence[Transition] = []
+        self.test: Sequence[Transition] = []
 
     @abstractmethod
-    def load(self, split: Split) -> list[Transition]:
+    def load(self, split: Split) -> Sequence[Transition]:
         """All transitions of a split. Those of ``state_only`` need no action; all others must have one."""
 
     def metrics(self) -> dict[str, PredictionMetric]:
@@ -108,10 +109,14 @@ class TransitionDataModule(L.LightningDataModule, ABC):
         self.test = self._limit(self._with_actions("test"), self.eval_limit)
         self.labelled = self._choose(self._of_few_episodes(self._with_actions("labelled")))
 
+    def training(self) -> Sequence[Transition]:
+        """All transitions that train, and no other."""
+        self.setup()
+        return join(self.labelled, self.state_only)
+
     def corpus(self) -> Iterator[str]:
         """The texts that a tokenizer may be trained on: training states and the chosen actions, nothing held out."""
-        self.setup()
-        for transition in self.labelled + self.state_only:
+        for transition in self.training():
             yield transition.state
             yield transition.next_state
             if transition.action is not None:
@@ -122,9 +127,9 @@ class TransitionDataModule(L.LightningDataModule, ABC):
         draw = self.draw
         if draw is None:
             raise RuntimeError("no stage is running: fit with a SwirlTrainer, whose loop says what a stage draws from")
-        pairs = [transition for split in draw.pools for transition in self._pool(split, draw.stage)]
+        pairs = join(*(self._pool(split, draw.stage) for split in draw.pools))
         if not draw.actions:
-            pairs = [t if t.action is None else replace(t, action=None) for t in pairs]
+            pairs = without_actions(pairs)
         size = draw.batch_size or self.batch_size
         if size > len(pairs):
             log.warning(
@@ -139,6 +144,7 @@ class TransitionDataModule(L.LightningDataModule, ABC):
             self._pool("labelled", draw.stage) if draw.anchored else [],
             batch_size=size,
             updates=draw.updates,
+            passes=draw.passes,
             seed=(self.seed, draw.index),
             weights=self.weights,
             anchor_size=size if draw.anchored else 0,
@@ -169,35 +175,31 @@ class TransitionDataModule(L.LightningDataModule, ABC):
             raise RuntimeError("the loaders need a trainer: pass the data module to trainer.fit, validate or test")
         return self.trainer
 
-    def _eval_loader(self, transitions: list[Transition]) -> EvalLoader:
+    def _eval_loader(self, transitions: Sequence[Transition]) -> EvalLoader:
         return EvalLoader(transitions, self.eval_batch_size, self._trainer.global_rank, self._trainer.world_size)
 
-    def _load(self, split: Split) -> list[Transition]:
+    def _load(self, split: Split) -> Sequence[Transition]:
         transitions = self.load(split)
-        for t in transitions:
-            try:
-                f"{t.episode}{t.state}{t.next_state}{t.action}".encode()
-            except UnicodeEncodeError as error:
-                raise InputError(
-                    f"data: {split}: episode {t.episode!r}, step {t.step}: found half a surrogate pair, expected "
-                    "Unicode text; escape it as a pair"
-                ) from error
-        return [replace(t, environment=self.environment) if self.environment else t for t in transitions]
+        if isinstance(transitions, list):  # a table on disk holds nothing but Unicode
+            check_unicode(transitions, split)
+        return named(transitions, self.environment) if self.environment else transitions
 
-    def _with_actions(self, split: Split) -> list[Transition]:
+    def _with_actions(self, split: Split) -> Sequence[Transition]:
         transitions = self._load(split)
-        for t in transitions:
-            if t.action is None or not t.action.strip():
+        for place, action in enumerate(values(transitions, "action")):
+            if action is None or not action.strip():
+                t = transitions[place]
                 raise InputError(
                     f"data: {split}: episode {t.episode!r}, step {t.step}: found no action, expected one: "
                     "only state_only transitions may come without; add it, or move the episode to state_only"
                 )
         return transitions
 
-    def _of_few_episodes(self, labelled: list[Transition]) -> list[Transition]:
+    def _of_few_episodes(self, labelled: Sequence[Transition]) -> Sequence[Transition]:
         if self.num_label_episodes is None:
             return labelled
-        episodes = sorted({t.episode for t in labelled})
+        episode_of = values(labelled, "episode")
+        episodes = sorted(set(episode_of))
         if self.num_label_episodes > len(episodes):
             raise InputError(
                 f"data.num_label_episodes: found {self.num_label_episodes}, expected at most {len(episodes)}, the "
@@ -205,9 +207,9 @@ class TransitionDataModule(L.LightningDataModule, ABC):
             )
         order = take_turns(episodes, lambda _: "", f"{self.seed}/episodes")
         chosen = set(order[: self.num_label_episodes])
-        return [t for t in labelled if t.episode in chosen]
+        return pick(labelled, [place for place, episode in enumerate(episode_of) if episode in chosen])
 
-    def _choose(self, labelled: list[Transition]) -> list[Transition]:
+    def _choose(self, labelled: Sequence[Transition]) -> Sequence[Transition]:
         if self.num_labels is None:
             return labelled
         if self.num_labels > len(labelled):
@@ -215,19 +217,21 @@ class TransitionDataModule(L.LightningDataModule, ABC):
                 f"data.num_labels: found {self.num_labels}, expected at most {len(labelled)}, the number of labelled "
                 "transitions; lower it, or set it to null to use all"
             )
-        order = take_turns(labelled, kind if self.cover else lambda _: "", f"{self.seed}/labels")
-        return order[: self.num_labels]
+        kinds = [kind(action) if self.cover else "" for action in values(labelled, "action")]
+        order = take_turns(range(len(labelled)), kinds.__getitem__, f"{self.seed}/labels")
+        return pick(labelled, order[: self.num_labels])
 
     @staticmethod
-    def _limit(held_out: list[Transition], limit: int | None) -> list[Transition]:
+    def _limit(held_out: Sequence[Transition], limit: int | None) -> Sequence[Transition]:
         if limit is None:
             return held_out
         # Not by self.seed: runs that differ in their seed are measured on the same transitions.
-        chosen = take_turns(held_out, lambda t: t.episode, "evaluation")[:limit]
-        return sorted(chosen, key=lambda t: (t.episode, t.step))
+        episodes, steps = values(held_out, "episode"), values(held_out, "step")
+        chosen = take_turns(range(len(held_out)), episodes.__getitem__, "evaluation")[:limit]
+        return pick(held_out, sorted(chosen, key=lambda place: (episodes[place], steps[place])))
 
-    def _pool(self, split: Split, stage: str) -> list[Transition]:
-        pool: list[Transition] = getattr(self, split)
+    def _pool(self, split: Split, stage: str) -> Sequence[Transition]:
+        pool: Sequence[Transition] = getattr(self, split)
         if not pool:
             raise InputError(f"data: the split {split!r} is empty, but the stage {stage!r} needs it; add transitions")
         return pool

@@ -58,7 +58,7 @@ def write_collection(out: Path, parts: Mapping[Split, list[Transition]], record:
         (out / RECORD).write_text(json.dumps({**record, "files": files}, indent=2) + "\n", encoding="utf-8")
 
 
-def read_collection(folder: Path) -> dict[Split, list[Transition]]:
+def read_collection(folder: Path) -> dict[Split, Sequence[Transition]]:
     """The transitions of each split, once every file has the hash that ``collection.json`` gives.
 
     Raises:
@@ -75,7 +75,7 @@ def read_collection(folder: Path) -> dict[Split, list[Transition]]:
     return {split: read_rows(folder / f"{split}.jsonl.gz", actions=split != "state_only") for split in SPLITS}
 
 
-def read_episodes(folder: Path) -> dict[Split, list[Transition]]:
+def read_episodes(folder: Path) -> dict[Split, Sequence[Transition]]:
     """``read_collection`` of a world whose episodes are whole: each is checked by ``check_episodes``."""
     parts = read_collection(folder)
     for split, transitions in parts.items():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from swirl_lightning.environments.base import TransitionDataModule
 from swirl_lightning.environments.splits import Fractions, Split
+from swirl_lightning.environments.table import values
 from swirl_lightning.types import Transition
 
 
@@ -27,19 +29,19 @@ class FilesDataModule(TransitionDataModule):
         self.path = Path(path)
         self.fractions = fractions
         self.splits: dict[str, Split] = {}
-        self._parts: dict[Split, list[Transition]] = {}
+        self._parts: Mapping[Split, Sequence[Transition]] = {}
 
     @abstractmethod
-    def read(self) -> dict[Split, list[Transition]]:
+    def read(self) -> Mapping[Split, Sequence[Transition]]:
         """All transitions of each split, from the files.
 
         Raises:
             InputError: something is missing, malformed or not what was collected.
         """
 
-    def load(self, split: Split) -> list[Transition]:
+    def load(self, split: Split) -> Sequence[Transition]:
         """The transitions of a split; the first call reads the files."""
         if not self._parts:
             self._parts = self.read()
-            self.splits = {t.episode: name for name, transitions in self._parts.items() for t in transitions}
+            self.splits = {its: name for name, rows in self._parts.items() for its in values(rows, "episode")}
         return self._parts[split]

@@ -1,18 +1,19 @@
 """What feeds the loops: batches that are a pure function of seed, update and rank, and plain slices for evaluation.
 
-Both are sized iterables and no ``DataLoader``: transitions are in memory, and Lightning then injects no sampler.
+Both are sized iterables and no ``DataLoader``: transitions are at hand, and Lightning then injects no sampler.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 
 from swirl_lightning.environments.splits import Split
+from swirl_lightning.environments.table import pick, values
 from swirl_lightning.types import Batch, Transition
 
 Seed = int | tuple[int, ...]
@@ -28,8 +29,9 @@ class Draw:
         pools: the splits that its transitions come from.
         actions: whether they keep their actions.
         anchored: whether labelled transitions come with each batch.
-        updates: number of batches; None means one pass.
+        updates: number of batches; None means ``passes``.
         batch_size: transitions of a batch; None takes the data module's.
+        passes: over the transitions.
     """
 
     stage: str
@@ -39,6 +41,7 @@ class Draw:
     anchored: bool = False
     updates: int | None = None
     batch_size: int | None = None
+    passes: float = 1
 
 
 class PhaseLoader:
@@ -51,7 +54,8 @@ class PhaseLoader:
         pairs: the transitions of the phase, at least one.
         labelled: where the anchor is drawn from.
         batch_size: pairs in a batch of one rank.
-        updates: number of batches; None means one pass over the pairs.
+        updates: number of batches; None means ``passes`` over the pairs.
+        passes: see ``updates``.
         seed: of the permutations.
         weights: how many of each environment come in a round, in a seeded order; none: all transitions are one pool.
         anchor_size: labelled transitions that come with each batch of one rank.
@@ -66,6 +70,7 @@ class PhaseLoader:
         *,
         batch_size: int,
         updates: int | None,
+        passes: float = 1,
         seed: Seed,
         weights: Mapping[str, int] | None = None,
         anchor_size: int = 0,
@@ -76,7 +81,7 @@ class PhaseLoader:
         self._anchor = _stream(labelled, (seed, "anchor"), weights) if anchor_size else None
         self.batch_size = batch_size
         self.anchor_size = anchor_size
-        self.updates = -(-len(pairs) // (batch_size * world_size)) if updates is None else updates
+        self.updates = math.ceil(passes * len(pairs) / (batch_size * world_size)) if updates is None else updates
         self.rank = rank
         self.world_size = world_size
         self.position = 0
@@ -131,23 +136,25 @@ class _Stream:
     """Seeded permutations of a pool, one after another without end."""
 
     def __init__(self, pool: Sequence[Transition], seed: tuple[object, ...]) -> None:
-        self.pool, self.seed = pool, seed
+        self.pool = pool
+        self.permutations = _Permutations(len(pool), seed)
 
     def __getitem__(self, index: int) -> Transition:
         epoch, offset = divmod(index, len(self.pool))
-        return self.pool[_permutation(len(self.pool), (*self.seed, epoch))[offset]]
+        return self.pool[int(self.permutations[epoch][offset])]
 
 
 class _Mixture:
     """Streams that take turns: in every round each comes as often as its weight says, in a seeded order."""
 
     def __init__(self, streams: Sequence[_Stream], weights: Sequence[int], seed: tuple[object, ...]) -> None:
-        self.streams, self.weights, self.seed = streams, weights, seed
+        self.streams, self.weights = streams, weights
         self.turns = [i for i, weight in enumerate(weights) for _ in range(weight)]
+        self.permutations = _Permutations(len(self.turns), (*seed, "turns"))
 
     def __getitem__(self, index: int) -> Transition:
         turn, offset = divmod(index, len(self.turns))
-        order = _permutation(len(self.turns), (*self.seed, "turns", turn))
+        order = self.permutations[turn]
         which = self.turns[order[offset]]
         earlier = sum(self.turns[place] == which for place in order[:offset])
         return self.streams[which][turn * self.weights[which] + earlier]
@@ -162,12 +169,21 @@ def _stream(
 ) -> _Stream | _Mixture:
     if not weights:
         return _Stream(pool, seed)
-    pools = {name: [t for t in pool if t.environment == name] for name in weights}
+    environments = values(pool, "environment")
+    pools = {name: pick(pool, [i for i, its in enumerate(environments) if its == name]) for name in weights}
     return _Mixture([_Stream(its, (*seed, name)) for name, its in pools.items()], list(weights.values()), seed)
 
 
-@lru_cache(maxsize=8)
-def _permutation(length: int, seed: tuple[object, ...]) -> list[int]:
-    digest = hashlib.sha256(repr(seed).encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
-    return torch.randperm(length, generator=generator).tolist()
+class _Permutations:
+    """Seeded permutations by their number. The last one is kept, for a stream asks for the same until its end."""
+
+    def __init__(self, length: int, seed: tuple[object, ...]) -> None:
+        self.length, self.seed = length, seed
+        self._last: tuple[int, torch.Tensor] | None = None
+
+    def __getitem__(self, number: int) -> torch.Tensor:
+        if self._last is None or self._last[0] != number:
+            digest = hashlib.sha256(repr((*self.seed, number)).encode()).digest()
+            generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+            self._last = (number, torch.randperm(self.length, generator=generator))
+        return self._last[1]

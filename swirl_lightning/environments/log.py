@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import logging
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from swirl_lightning.environments.asking import FEWEST_EPISODES, FEWEST_LABELS
 from swirl_lightning.environments.collection import RECORD, read_collection
 from swirl_lightning.environments.files import FilesDataModule
-from swirl_lightning.environments.rows import SUFFIXES, read_rows, scan_rows, transitions_of
+from swirl_lightning.environments.rows import SUFFIXES, drop_actions, read_rows
 from swirl_lightning.environments.splits import SPLITS, Fractions, Split, assign_splits, divide
+from swirl_lightning.environments.table import pick, values
 from swirl_lightning.types import InputError, Transition
 
 log = logging.getLogger(__name__)
-FEWEST_LABELS = 20
-"""Rows with an action: fewer can neither train two models nor tell whether they gained."""
+ASKED = 60
+"""Labels that a log without enough of them is told to ask for."""
 HELD_OUT: tuple[Split, ...] = ("validation", "test")
 
 
@@ -39,18 +43,23 @@ class LogDataModule(FilesDataModule):
     def __init__(self, path: Path, fractions: Fractions = (0.4, 0.4, 0.1, 0.1), **kwargs: Any) -> None:
         super().__init__(path, fractions, **kwargs)
 
-    def read(self) -> dict[Split, list[Transition]]:
+    def read(self) -> Mapping[Split, Sequence[Transition]]:
         """One file for each split, or the single file, divided. No episode stands in two splits."""
         if self.path.is_dir():
             return self._read_folder()
-        numbered = list(scan_rows(self.path))
-        transitions = [transition for _, transition in numbered]
-        if any(t.action is None for t in transitions):
-            return self._hold_out([t for t in transitions if t.action], [t for t in transitions if not t.action])
-        parts = divide(((row[1].episode, row) for row in numbered), self.fractions, self.seed, "episode")
-        return {split: transitions_of(self.path, part, actions=split != "state_only") for split, part in parts.items()}
+        rows = read_rows(self.path, actions=None)
+        actions = values(rows, "action")
+        if None in actions:
+            labels = pick(rows, [place for place, action in enumerate(actions) if action is not None])
+            return self._hold_out(labels, pick(rows, [place for place, action in enumerate(actions) if action is None]))
+        keyed = ((episode, place) for place, episode in enumerate(values(rows, "episode")))
+        places = divide(keyed, self.fractions, self.seed, "episode")
+        parts = {split: pick(rows, its) for split, its in places.items()}
+        return parts | {"state_only": drop_actions(parts["state_only"], self.path)}
 
-    def _hold_out(self, labels: list[Transition], others: list[Transition]) -> dict[Split, list[Transition]]:
+    def _hold_out(
+        self, labels: Sequence[Transition], others: Sequence[Transition]
+    ) -> Mapping[Split, Sequence[Transition]]:
         """Whole episodes of the labels as validation and test; no row of them trains.
 
         Args:
@@ -60,43 +69,47 @@ class LogDataModule(FilesDataModule):
         Raises:
             InputError: there are too few labels to train and to measure with.
         """
-        episodes = {t.episode for t in labels}
-        if len(labels) < FEWEST_LABELS or len(episodes) < 3:
+        labelled_in, other_in = (values(rows, "episode") for rows in (labels, others))
+        episodes = set(labelled_in)
+        if len(labels) < FEWEST_LABELS or len(episodes) < FEWEST_EPISODES:
+            log_file = self._file_of("state_only") if self.path.is_dir() else self.path
+            command = shlex.join(["swirl", "label", str(log_file), "--ask", str(ASKED), "--out", "questions.txt"])
             raise InputError(
                 f"{self.path}: found {len(labels)} rows with an action in {len(episodes)} episodes, expected at least "
-                f"{FEWEST_LABELS} in 3: some train both models, whole episodes of others are held out to measure with; "
-                "write what was done into the field action of some rows, of every kind of action"
+                f"{FEWEST_LABELS} in {FEWEST_EPISODES}: some train both models, whole episodes of others are held out "
+                "to measure with; write what was done into the field action of some rows: "
+                f"'{command}' chooses them, of every kind of change"
             )
         train, _, *held_out = self.fractions
         shares = (train, *held_out)
         fractions = [share / sum(shares) for share in shares]
         split_of = assign_splits(episodes, fractions, self.seed, "episode", ("labelled", *HELD_OUT))
-        parts: dict[Split, list[Transition]] = {
-            split: [t for t in labels if split_of[t.episode] == split] for split in ("labelled", *HELD_OUT)
+        parts: dict[Split, Sequence[Transition]] = {
+            split: pick(labels, [place for place, its in enumerate(labelled_in) if split_of[its] == split])
+            for split in ("labelled", *HELD_OUT)
         }
-        parts["state_only"] = [t for t in others if split_of.get(t.episode) not in HELD_OUT]
-        unused = len(others) - len(parts["state_only"])
-        told = ", ".join(f"{len(its)} {split}" for split, its in parts.items())
-        still = sum(t.state == t.next_state for t in labels + others)
+        left = [place for place, its in enumerate(other_in) if split_of.get(its) not in HELD_OUT]
+        parts["state_only"] = pick(others, left)
         if not getattr(rank_zero_only, "rank", 0):
             log.info(
-                "%s: %d of %d rows have an action. Rows by use: %s; %d without an action are in held-out episodes and "
-                "not used. In %d rows nothing changes.",
-                self.path, len(labels), len(labels) + len(others), told, unused, still,
+                "%s: %d of %d rows have an action; %d without one are in held-out episodes and not used.",
+                self.path, len(labels), len(labels) + len(others), len(others) - len(left),
             )  # fmt: skip
         return parts
 
-    def _read_folder(self) -> dict[Split, list[Transition]]:
+    def _read_folder(self) -> Mapping[Split, Sequence[Transition]]:
         if not any(self._files_of(split) for split in HELD_OUT):
-            labels = read_rows(self._file_of("labelled"), actions=True)
+            bare = self._files_of("state_only") and not self._files_of("labelled")
+            labels = [] if bare else read_rows(self._file_of("labelled"), actions=True)
             return self._hold_out(labels, read_rows(self._file_of("state_only"), actions=False))
+        parts: Mapping[Split, Sequence[Transition]]
         if (self.path / RECORD).is_file():
             parts = read_collection(self.path)
         else:
             parts = {split: read_rows(self._file_of(split), actions=split != "state_only") for split in SPLITS}
         seen: dict[str, Split] = {}
         for split, transitions in parts.items():
-            for episode in dict.fromkeys(t.episode for t in transitions):
+            for episode in dict.fromkeys(values(transitions, "episode")):
                 if (other := seen.setdefault(episode, split)) != split:
                     raise InputError(
                         f"{self.path}: episode {episode!r} is in {other} and in {split}, expected one split for each "

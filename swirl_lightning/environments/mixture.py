@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from swirl_lightning.environments.base import TransitionDataModule
 from swirl_lightning.environments.splits import Split
+from swirl_lightning.environments.table import join
 from swirl_lightning.types import InputError, Transition
 
 
@@ -46,17 +47,17 @@ class MixtureDataModule(TransitionDataModule):
         """The environments, by name."""
         return self.environments
 
-    def load(self, split: Split) -> list[Transition]:
+    def load(self, split: Split) -> Sequence[Transition]:
         """The transitions of a split of all environments, as each of them has chosen them.
 
         Raises:
             InputError: an environment has none: a round of batches has some of each.
         """
-        transitions = []
+        parts = []
         for name, part in self.environments.items():
             part.setup()
-            its: list[Transition] = getattr(part, split)
+            its: Sequence[Transition] = getattr(part, split)
             if not its:
                 raise InputError(f"data.environments.{name}: the split {split!r} is empty, expected transitions")
-            transitions += its
-        return transitions
+            parts.append(its)
+        return join(*parts)

@@ -11,11 +11,13 @@ import json
 import logging
 import re
 import zlib
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from swirl_lightning.types import InputError, Transition
 
@@ -29,44 +31,56 @@ Numbered = tuple[int, Transition]
 """A transition with its line, or its row in Parquet, counted from 1."""
 
 
-def read_rows(path: Path, *, actions: bool) -> list[Transition]:
+def read_rows(path: Path, *, actions: bool | None) -> Sequence[Transition]:
     """Read all rows of a file.
 
     Args:
         path: a file whose name ends in ``.jsonl``, ``.jsonl.gz`` or ``.parquet``.
-        actions: True requires an action in every row; False leaves every action out.
+        actions: True requires an action in every row; False leaves every action out; None takes them as they come.
 
     Raises:
         InputError: the file cannot be read, or a row is malformed. Nothing is skipped.
     """
-    return transitions_of(path, list(scan_rows(path)), actions=actions)
+    from swirl_lightning.environments.table import read_file, values  # here: a collector must start without it
 
-
-def transitions_of(path: Path, rows: Iterable[Numbered], *, actions: bool) -> list[Transition]:
-    """The transitions of some rows of a file, each of which must have an action, or from which all are left out."""
-    if not actions:
-        return drop_actions([transition for _, transition in rows], path)
-    transitions = []
-    for line, transition in rows:
-        if transition.action is None:
-            raise InputError(
-                f"{path}:{line}: action: found none, expected text: only state_only rows may come without an action; "
-                "add it, or move the row to the state_only split"
-            )
-        transitions.append(transition)
-    return transitions
-
-
-def drop_actions(transitions: list[Transition], source: object) -> list[Transition]:
-    """The transitions without their actions. Warns where there were any."""
-    if dropped := sum(t.action is not None for t in transitions):
-        from lightning.pytorch.utilities.rank_zero import (
-            rank_zero_warn,  # here: a collector must start without Lightning
+    _check_name(path)
+    transitions = read_file(path, lambda: (transition for _, transition in scan_rows(path)))
+    if actions is False:
+        return drop_actions(transitions, path)
+    if actions and None in values(transitions, "action"):
+        line = next(line for line, transition in scan_rows(path) if transition.action is None)
+        raise InputError(
+            f"{path}:{line}: action: found none, expected text: only state_only rows may come without an action; "
+            "add it, or move the row to the state_only split"
         )
-
-        rank_zero_warn(f"{source}: the state-only half has {dropped} actions; they are left out and never used")
-        return [replace(t, action=None) for t in transitions]
     return transitions
+
+
+def check_unicode(transitions: Iterable[Transition], split: str) -> None:
+    """Refuse text that no file could hold and no tokenizer could read.
+
+    Raises:
+        InputError: a text has half a surrogate pair.
+    """
+    for t in transitions:
+        try:
+            f"{t.episode}{t.state}{t.next_state}{t.action}".encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"data: {split}: episode {t.episode!r}, step {t.step}: found half a surrogate pair, expected Unicode "
+                "text; escape it as a pair"
+            ) from error
+
+
+def drop_actions(transitions: Sequence[Transition], source: object) -> Sequence[Transition]:
+    """The transitions without their actions. Warns where there were any."""
+    from lightning.pytorch.utilities.rank_zero import rank_zero_warn  # here: a collector must start without Lightning
+
+    from swirl_lightning.environments.table import values, without_actions
+
+    if dropped := sum(action is not None for action in values(transitions, "action")):
+        rank_zero_warn(f"{source}: the state-only half has {dropped} actions; they are left out and never used")
+    return without_actions(transitions)
 
 
 def scan_rows(path: Path) -> Iterator[Numbered]:
@@ -74,26 +88,40 @@ def scan_rows(path: Path) -> Iterator[Numbered]:
 
     Fields that are none of a transition's are left out, with one line that counts them.
     """
+    _check_name(path)
+    seen = array("q")
+    others: Counter[str] = Counter()
+    for line, row in _lines(path):
+        transition = _check(f"{path}:{line}", row)
+        others.update(row.keys() - {*FIELDS, "action"})
+        seen.append(hash((transition.episode, transition.step)))
+        yield line, transition
+    if len(np.unique(np.frombuffer(seen, np.int64))) < len(seen):
+        _check_steps(path)
+    if not seen:
+        raise InputError(f"{path}: found no rows, expected at least one transition")
+    if others:
+        log.info("%s: other fields are left out: %s", path, ", ".join(f"{k} ({n} rows)" for k, n in others.items()))
+
+
+def _check_name(path: Path) -> None:
     if not path.is_file():
         raise InputError(f"{path}: no such file; check the path")
     if not path.name.endswith(SUFFIXES):
         raise InputError(f"{path}: found the name {path.name!r}, expected one ending in {', '.join(SUFFIXES)}")
+
+
+def _check_steps(path: Path) -> None:
+    """Refuse a step that is there twice."""
     seen: dict[tuple[str, int], int] = {}
-    others: Counter[str] = Counter()
-    for line, row in _parquet(path) if path.suffix == ".parquet" else json_lines(path):
+    for line, row in _lines(path):
         transition = _check(f"{path}:{line}", row)
-        others.update(row.keys() - {*FIELDS, "action"})
         key = (transition.episode, transition.step)
         if (first := seen.setdefault(key, line)) != line:
             raise InputError(
                 f"{path}:{line}: step: found step {key[1]} of episode {key[0]!r} again (first in line {first}), "
                 "expected each step once; number the steps of an episode anew"
             )
-        yield line, transition
-    if not seen:
-        raise InputError(f"{path}: found no rows, expected at least one transition")
-    if others:
-        log.info("%s: other fields are left out: %s", path, ", ".join(f"{k} ({n} rows)" for k, n in others.items()))
 
 
 def write_split(folder: Path, name: str, transitions: list[Transition], with_actions: bool) -> dict[str, Any]:
@@ -110,6 +138,10 @@ def write_split(folder: Path, name: str, transitions: list[Transition], with_act
     with (folder / f"{name}.jsonl.gz").open("wb") as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
         packed.write(data)
     return {"transitions": len(lines), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Any]]:
+    return _parquet(path) if path.suffix == ".parquet" else json_lines(path)
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
@@ -185,7 +217,7 @@ def _check(where: str, row: Any) -> Transition:
 def _check_text(where: str, field: str, value: Any) -> None:
     if not isinstance(value, str):
         raise InputError(f"{where}: {field}: found {_show(value)}, expected text; write it as a string")
-    if any("\ud800" <= char <= "\udfff" for char in value):
+    if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
         raise InputError(f"{where}: {field}: found half a surrogate pair, expected Unicode text; escape it as a pair")
 
 

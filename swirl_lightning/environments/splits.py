@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, TypeVar
 
-from swirl_lightning.types import InputError, Transition
+from swirl_lightning.types import InputError
 
 Split = Literal["labelled", "state_only", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("labelled", "state_only", "validation", "test")
@@ -15,10 +15,9 @@ Fractions = tuple[float, float, float, float]
 T = TypeVar("T")
 
 
-def kind(transition: Transition) -> str:
-    """The kind of an action: its first word. The transition must have one."""
-    assert transition.action is not None
-    return transition.action.split(maxsplit=1)[0]
+def kind(action: str) -> str:
+    """The kind of an action: its first word."""
+    return action.split(maxsplit=1)[0]
 
 
 def assign_splits(

@@ -16,8 +16,8 @@ class AlternatingLoop(_FitLoop):
     """Runs the schedule, one stage per epoch.
 
     The stage follows from the number of epochs processed, which Lightning saves, so a resumed run continues in the
-    right stage and this class has no state of its own. It is not taken from ``trainer.current_epoch``, which can lag
-    by one after a resume.
+    right stage. It is not taken from ``trainer.current_epoch``, which can lag by one after a resume. The one state of
+    its own is the number of updates of a stage that was ended early.
 
     Args:
         trainer: the Trainer whose stock fit loop this one replaces.
@@ -31,6 +31,7 @@ class AlternatingLoop(_FitLoop):
         self.schedule = schedule
         self._loaded_index = -1
         self._only_evaluation_left = False
+        self._ended_at: tuple[int, int] | None = None
 
     @property
     def index(self) -> int:
@@ -73,6 +74,25 @@ class AlternatingLoop(_FitLoop):
         batches: Any = self.epoch_loop.batch_progress
         return int(batches.current.processed) if epochs.current.started > self._processed else 0
 
+    def end_stage(self) -> None:
+        """Make the running update, of which the end is being told, the last one of the stage."""
+        self._ended_at = (self.index, self.update + 1)
+        self._shorten()
+        self.epoch_loop.batch_progress.is_last_batch = True
+
+    def _shorten(self) -> None:
+        if self._ended_at is not None and self._ended_at[0] == self.index:
+            self.max_batches = self.trainer.val_check_batch = self._ended_at[1]
+
+    def on_save_checkpoint(self) -> dict[str, Any]:
+        """What Lightning saves, and the number of the stage that was ended early last, with its updates."""
+        return super().on_save_checkpoint() | {"ended_at": self._ended_at}
+
+    def on_load_checkpoint(self, state_dict: dict[str, Any]) -> None:
+        """Take it back."""
+        super().on_load_checkpoint(state_dict)
+        self._ended_at = state_dict.get("ended_at")
+
     def setup_data(self) -> None:
         """Tell module and data which stage it is, and ask for its loader, whose length is the number of updates."""
         if self._loaded_index != self.index:
@@ -82,6 +102,7 @@ class AlternatingLoop(_FitLoop):
             trainer.lightning_module.stage = self.current
             trainer.datamodule.draw = self.current.draw
         super().setup_data()
+        self._shorten()
 
     # ---- resuming from a file that was written at any moment
 

@@ -23,7 +23,12 @@ class ExactMatch(MeanScore):
             ValueError: the lists differ in length.
         """
         pairs = _rows(predictions=predictions, targets=targets)
-        self.add([float(p is not None and p.strip() == t.strip()) for p, t in pairs])
+        self.add([is_exact(p, t) for p, t in pairs])
+
+
+def is_exact(prediction: str | None, target: str) -> float:
+    """1 where they are equal once white space at both ends is stripped, else 0."""
+    return float(prediction is not None and prediction.strip() == target.strip())
 
 
 class TokenF1(MeanScore):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,12 @@ class Weights(nn.Module, ABC):
         into = self.named(target)
         for key, parameter in self.named(source).items():
             into[key].copy_(parameter)
+
+    @torch.no_grad()
+    def restore(self, name: str, values: Mapping[str, Tensor]) -> None:
+        """Overwrite the set ``name`` with values that were taken from it."""
+        for key, parameter in self.named(name).items():
+            parameter.copy_(values[key])
 
     def scoring_precision(self) -> AbstractContextManager[None]:
         """While it is open, models compute in float32, without gradient.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from swirl_lightning.codecs import Layout
 from swirl_lightning.types import InputError
 
 
@@ -49,3 +51,17 @@ def is_whole(path: Path) -> bool:
             return archive.testzip() is None
     except Exception:  # a damaged file can fail anywhere
         return False
+
+
+def check_layouts(own: Mapping[str, Layout], saved: Mapping[str, Layout]) -> None:
+    """Refuse other words around states and actions than those that the weights were trained with.
+
+    Raises:
+        InputError: with what to set.
+    """
+    for name, layout in own.items():
+        if (trained := saved.get(name, saved[""])) != layout:
+            raise InputError(
+                f"model.layout: found {layout.markers} for {name or 'all environments'}, expected what the "
+                f"checkpoint was trained with: {trained.markers}; set model.layout to it"
+            )

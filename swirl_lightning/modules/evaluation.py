@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from swirl_lightning.algorithms.objectives import row_mean
 from swirl_lightning.metrics import DeltaF1, ExactMatch, MeanLogProb, PredictionMetric, TokenF1, UniqueShare
+from swirl_lightning.metrics.overlap import is_exact
 from swirl_lightning.models import Policy
 from swirl_lightning.modules.grpo_mixin import target_logprobs
 from swirl_lightning.modules.world_model import WorldModel
@@ -128,6 +130,8 @@ class Evaluation(nn.Module):
         base: a model that no phase trains, whose log-prob of the IDM's actions shows a drift into strings that only
             the FWM likes; None where there is no such model.
         own: the metrics that each environment adds.
+
+    ``rows`` holds what this process has counted of each transition, in their order.
     """
 
     def __init__(self, base: Policy | None = None, own: Mapping[str, Mapping[str, PredictionMetric]] = {}) -> None:
@@ -137,6 +141,7 @@ class Evaluation(nn.Module):
         self.together = EnvironmentMetrics(single, base is not None)
         self.each = {name: EnvironmentMetrics(its, base is not None) for name, its in own.items() if len(own) > 1}
         self.all = nn.ModuleList([self.together, *self.each.values()])
+        self.rows: list[dict[str, float]] = []
         self._kept: dict[object, tuple[bytes, RoleAnswers]] = {}
 
     @torch.no_grad()
@@ -182,6 +187,17 @@ class Evaluation(nn.Module):
             Prediction(model.codec.action(z), model.codec.next_state(t.state, y))
             for t, z, y in zip(transitions, idm.said, fwm.said, strict=True)
         ]
+        self.rows += [
+            {
+                "fwm/exact_match": is_exact(said.next_state, t.next_state),
+                "idm/exact_match": is_exact(said.action, t.action or ""),
+                "fwm/logp": fwm_logp,
+                "idm/logp": idm_logp,
+            }
+            for t, said, fwm_logp, idm_logp in zip(
+                transitions, predictions, row_mean(*fwm.logp).tolist(), row_mean(*idm.logp).tolist(), strict=True
+            )
+        ]
         answers = Answers(transitions, predictions, fwm.logp, idm.logp, idm.base_logp)
         self.together.update(answers)
         for name, metrics in self.each.items():
@@ -189,7 +205,8 @@ class Evaluation(nn.Module):
         return predictions
 
     def compute(self) -> dict[str, float]:
-        """The metrics over all processes; those of one of several environments begin with its name."""
+        """The metrics over all processes; those of one of several environments begin with its name. Begins anew."""
+        self.rows = []
         values = self.together.compute()
         for name, metrics in self.each.items():
             values |= {f"{name}/{key}": value for key, value in metrics.compute().items()}

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from swirl_lightning.algorithms.grpo import group_advantages, loss_normalizer
+from swirl_lightning.algorithms.objectives import row_sum
 from swirl_lightning.codecs import TextCodec
 from swirl_lightning.engine import GREEDY, Sampling, Scores
 from swirl_lightning.engine.rollouts import Rollouts
@@ -71,6 +72,8 @@ class GRPOMixin(ABC):
         check_number(f"model.{self.role}.learning_rate", learning_rate, above=0)
         check_number(f"model.{self.role}.max_new_tokens", max_new_tokens, least=1)
         check_number(f"model.{self.role}.sampling.temperature", sampling.temperature, above=0)
+        sampling.check(f"model.{self.role}.sampling")
+        grpo.check(f"model.{self.role}.grpo")
         self.learning_rate = learning_rate
         self.max_new_tokens = max_new_tokens
         self.sampling = sampling
@@ -141,6 +144,10 @@ class GRPOMixin(ABC):
             rewards_N: reward of each row.
             ref_prompts: what the reference conditions on: the rollouts' prompts, or those of a prior. P entries.
         """
+        ref_logp_NT = self._reference_logprobs(rollouts, ref_prompts) if self.grpo.beta else None
+        if ref_logp_NT is not None and self.grpo.kl == "reward":
+            log_ratio_NT = self._plain_logprobs(rollouts) - ref_logp_NT
+            rewards_N = rewards_N - self.grpo.beta * row_sum(log_ratio_NT, rollouts.mask)
         rewards_PG, first = gather(rewards_N[rollouts.row_of])
         adv_PG = group_advantages(rewards_PG, scale=self.grpo.advantage_scale, min_spread=self.grpo.min_spread)
         adv_PG = adv_PG[first : first + len(rollouts.prompts)]
@@ -151,8 +158,9 @@ class GRPOMixin(ABC):
         )
         return Experience(
             rollouts=rollouts,
+            rewards=rewards_N,
             advantages=adv_N,
-            ref_logp=self._reference_logprobs(rollouts, ref_prompts) if self.grpo.beta else None,
+            ref_logp=ref_logp_NT,
             old_logp=self._old_logprobs(rollouts) if self.grpo.inner_steps > 1 else None,
             normalizer=mean_over_processes(normalizer, rewards_N.device),
             tokens=mean_over_processes(tokens, rewards_N.device),
@@ -184,6 +192,12 @@ class GRPOMixin(ABC):
             rollouts.prompts, rollouts.prompt_of, *_sampled(rollouts),
             temperature=self.sampling.temperature, support=rollouts.support,
         ).logp  # fmt: skip
+
+    def _plain_logprobs(self, rollouts: Rollouts) -> Tensor:
+        """Log-probs of the sampled tokens under the policy at temperature 1, with every token allowed. [N, T]"""
+        if self.sampling == Sampling():
+            return rollouts.logp
+        return self.policy.logprobs(rollouts.prompts, rollouts.prompt_of, *_sampled(rollouts)).logp
 
     def _reference_logprobs(self, rollouts: Rollouts, prompts: Sequence[Ids]) -> Tensor:
         """Log-probs of the sampled tokens under the reference at temperature 1, with every token allowed. [N, T]"""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,9 +16,7 @@ from swirl_lightning.algorithms.grpo import AdvantageScale, Importance, LossKind
 from swirl_lightning.algorithms.objectives import kl_estimate, row_sum
 from swirl_lightning.engine import Scores
 from swirl_lightning.engine.rollouts import Rollouts
-from swirl_lightning.types import Ids, check_number
-
-PLACE = "model.fwm or model.idm: grpo"
+from swirl_lightning.types import Ids, InputError, check_number
 
 
 @dataclass(frozen=True)
@@ -28,6 +26,9 @@ class GRPOOptions:
     Args:
         group_size: completions sampled per prompt, G.
         beta: weight of the KL to the reference, the policy as its phase began; 0 leaves the term out.
+        kl: where that term stands: in the ``loss``, by the estimator k3 per token, as in GRPO; or in the ``reward`` of
+            each completion, minus beta times its whole log-ratio to the reference. At beta 1, with the sum of log-probs
+            as reward, the latter has the gradient of theorem 3.2, which k3 has not.
         inner_steps: optimiser steps on one batch of rollouts.
         clip_low: the probability ratio is clipped below at 1 - clip_low.
         clip_high: and above at 1 + clip_high.
@@ -43,6 +44,7 @@ class GRPOOptions:
 
     group_size: int = 16
     beta: float = 0.1
+    kl: Literal["loss", "reward"] = "loss"
     inner_steps: int = 1
     clip_low: float = 0.2
     clip_high: float = 0.2
@@ -52,14 +54,21 @@ class GRPOOptions:
     min_spread: float = 0.0
     anchor: float = 0.0
 
-    def __post_init__(self) -> None:
-        check_number(f"{PLACE}.group_size (advantages compare completions of one prompt)", self.group_size, least=2)
-        check_number(f"{PLACE}.beta", self.beta, least=0)
-        check_number(f"{PLACE}.inner_steps", self.inner_steps, least=1)
-        check_number(f"{PLACE}.clip_low", self.clip_low, above=0, below=1)
-        check_number(f"{PLACE}.clip_high", self.clip_high, above=0)
-        check_number(f"{PLACE}.min_spread", self.min_spread, least=0)
-        check_number(f"{PLACE}.anchor", self.anchor, least=0)
+    def check(self, key: str) -> None:
+        """Refuse numbers that are out of their range.
+
+        Args:
+            key: of the options, for the message: that of their role.
+        """
+        check_number(f"{key}.group_size (advantages compare completions of one prompt)", self.group_size, least=2)
+        check_number(f"{key}.beta", self.beta, least=0)
+        if self.kl not in ("loss", "reward"):
+            raise InputError(f"{key}.kl: found {self.kl!r}, expected loss or reward")
+        check_number(f"{key}.inner_steps", self.inner_steps, least=1)
+        check_number(f"{key}.clip_low", self.clip_low, above=0, below=1)
+        check_number(f"{key}.clip_high", self.clip_high, above=0)
+        check_number(f"{key}.min_spread", self.min_spread, least=0)
+        check_number(f"{key}.anchor", self.anchor, least=0)
 
 
 class Experience(NamedTuple):
@@ -67,6 +76,7 @@ class Experience(NamedTuple):
 
     Args:
         rollouts: the groups.
+        rewards: what is maximised, one per row, with the KL term where it stands there. [N]
         advantages: one per row. [N]
         ref_logp: log-probs under the reference, at temperature 1 with every token allowed; None without a KL term.
             [N, T]
@@ -76,6 +86,7 @@ class Experience(NamedTuple):
     """
 
     rollouts: Rollouts
+    rewards: Tensor
     advantages: Tensor
     ref_logp: Tensor | None
     old_logp: Tensor | None
@@ -139,7 +150,7 @@ class GRPOObjective:
             weight_n,
             clip_low=options.clip_low,
             clip_high=options.clip_high,
-            beta=options.beta,
+            beta=options.beta if options.kl == "loss" else 0.0,
             loss=options.loss,
             importance=options.importance,
             plain_logp_NT=None if scores.plain_logp is scores.logp else scores.plain_logp,

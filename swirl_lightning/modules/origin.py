@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
-from hashlib import blake2b
 from pathlib import PurePath
 from typing import Any
 
+from swirl_lightning.environments.table import hash_of
 from swirl_lightning.modules.schedule import NamedStage
-from swirl_lightning.types import InputError, Transition
+from swirl_lightning.types import InputError
 
 PASSING = ("model.micro_batch", "model.engine", "model.init_from", "model.base.init_args.gradient_checkpointing")
 """Settings that may change: they decide where and how numbers are computed, and not which."""
@@ -40,15 +40,6 @@ def arguments_of(value: Any) -> dict[str, Any]:
     """The arguments of an object and of the classes that it extends, so far as it keeps them under their names."""
     names = [name for kind in type(value).__mro__[:-1] if "__init__" in vars(kind) for name in _parameters(kind)]
     return {name: settings_of(getattr(value, name)) for name in dict.fromkeys(names) if hasattr(value, name)}
-
-
-def hash_of(transitions: Iterable[Transition]) -> str:
-    """The number of transitions and a hash of all that they hold, in their order."""
-    digest, count = blake2b(digest_size=8), 0
-    for count, t in enumerate(transitions, 1):  # noqa: B007
-        row = (t.environment, t.episode, t.step, t.state, t.next_state, t.action)
-        digest.update(repr(row).encode())
-    return f"{count} rows, hash {digest.hexdigest()}"
 
 
 def origin_of(model: Any, data: Any, schedule: Sequence[NamedStage], processes: int) -> dict[str, Any]:

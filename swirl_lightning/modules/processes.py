@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import TypeVar
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from lightning.pytorch.strategies import ParallelStrategy, Strategy
 from torch import Tensor
 
 T = TypeVar("T")
@@ -58,6 +60,11 @@ def in_any(flag: Tensor) -> bool:
     return bool(flag)
 
 
+def place() -> tuple[int, int]:
+    """The number of this process, from 0, and that of all."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
 def gather_objects(x: T) -> list[T]:
     """What all processes have, in their order."""
     if not dist.is_initialized():
@@ -65,6 +72,11 @@ def gather_objects(x: T) -> list[T]:
     found: list[T | None] = [None] * dist.get_world_size()
     dist.all_gather_object(found, x)
     return found  # type: ignore[return-value]
+
+
+def own_gradients(strategy: Strategy) -> AbstractContextManager[Any]:
+    """Backward passes give this process's gradients alone: their number differs from process to process."""
+    return strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext()
 
 
 def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:

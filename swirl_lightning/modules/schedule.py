@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Literal
 
 from swirl_lightning.environments.loaders import Draw
 from swirl_lightning.modules.phases import PHASES, Phase
@@ -23,21 +24,49 @@ class Stage:
             labelled half), ``bootstrap`` (the FWM on the IDM's own labels of the state-only half), ``vim`` (the FWM
             learns, the IDM scores), ``elbo`` (the IDM learns, the FWM scores), or the path of a class that extends
             ``swirl_lightning.modules.phases.Phase``.
-        updates: number of optimiser updates; null means one pass over the phase's data.
+        updates: number of optimiser updates; null means ``passes``.
         learning_rate: peak learning rate; null takes the learning rate of the role.
         batch_size: transitions per update; null takes ``data.batch_size``.
+        passes: passes over the phase's data in place of ``updates``; null means one.
+        lr_warmup: updates of linear warm-up at the start, or their share of the stage where it is below 1; null takes
+            ``model.optimizer.lr_warmup``.
+        until: ``converged`` ends the stage, which then has a constant learning rate, when the learners no longer get
+            better on the validation rows, and keeps the best weights of each; ``updates`` or ``passes`` is then the
+            most. null goes through.
     """
 
     phase: str
     updates: int | None = None
     learning_rate: float | None = None
     batch_size: int | None = None
+    passes: float | None = None
+    lr_warmup: float | None = None
+    until: Literal["converged"] | None = None
 
     def __post_init__(self) -> None:
         find_phase(self.phase)
         check_number(f"{PLACE}: updates of a {self.phase!r} stage", self.updates, least=1)
         check_number(f"{PLACE}: learning_rate of a {self.phase!r} stage", self.learning_rate, above=0)
         check_number(f"{PLACE}: batch_size of a {self.phase!r} stage", self.batch_size, least=1)
+        check_number(f"{PLACE}: passes of a {self.phase!r} stage", self.passes, above=0)
+        check_number(f"{PLACE}: lr_warmup of a {self.phase!r} stage", self.lr_warmup, least=0)
+        if self.updates is not None and self.passes is not None:
+            raise InputError(
+                f"{PLACE}: found updates {self.updates} and passes {self.passes:g} of a {self.phase!r} stage, expected "
+                "one of them"
+            )
+        if self.until not in (None, "converged"):
+            raise InputError(f"{PLACE}: until of a {self.phase!r} stage: found {self.until!r}, expected converged")
+        if self.until and self.updates is None and self.passes is None:
+            raise InputError(
+                f"{PLACE}: a {self.phase!r} stage until converged has no updates and no passes, expected one of them, "
+                "the most that it may take"
+            )
+        if self.until and not find_phase(self.phase).answers:
+            raise InputError(
+                f"{PLACE}: until of a {self.phase!r} stage: found {self.until}, expected null: after it no role can "
+                "be evaluated"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +95,9 @@ class NamedStage:
         """What its batches are drawn from."""
         phase, stage = self.phase, self.stage
         return Draw(
-            self.name, self.index, phase.pools, phase.reads_actions, phase.anchored, stage.updates, stage.batch_size
-        )
+            self.name, self.index, phase.pools, phase.reads_actions, phase.anchored, stage.updates, stage.batch_size,
+            stage.passes or 1,
+        )  # fmt: skip
 
 
 def find_phase(name: str) -> Phase:

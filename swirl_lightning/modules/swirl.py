@@ -5,29 +5,30 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from typing import Any, Literal
 
 import lightning as L
 import torch
-from lightning.pytorch.strategies import ParallelStrategy
 
 from swirl_lightning import __version__
-from swirl_lightning.codecs import Layout, StateForm, TextCodec, indent
+from swirl_lightning.codecs import Layout, StateForm, TextCodec
 from swirl_lightning.engine import MicroBatchSizes
 from swirl_lightning.engine.sharing import EngineName, check_runs, choose_engine
 from swirl_lightning.environments.base import TransitionDataModule
 from swirl_lightning.models import BaseModel, Policy, Weights
 from swirl_lightning.models.limits import check_limits
 from swirl_lightning.models.optimizers import OptimizerOptions
-from swirl_lightning.modules.checkpoint import read_checkpoint
+from swirl_lightning.modules.checkpoint import check_layouts, read_checkpoint
 from swirl_lightning.modules.evaluation import Evaluation, fingerprint
 from swirl_lightning.modules.fwm import ForwardWorldModel
 from swirl_lightning.modules.grpo_mixin import GRPOMixin
+from swirl_lightning.modules.held_out import Rows, gather_rows
 from swirl_lightning.modules.idm import InverseDynamicsModel
+from swirl_lightning.modules.notice import tell
 from swirl_lightning.modules.origin import check_origin, origin_of
-from swirl_lightning.modules.processes import gather_objects, mean_figures
+from swirl_lightning.modules.preparation import encode, tokenizer_of
+from swirl_lightning.modules.processes import gather_objects, mean_figures, own_gradients
 from swirl_lightning.modules.random_state import get_random_state, set_random_state
 from swirl_lightning.modules.schedule import NamedStage, Stage, find_phase
 from swirl_lightning.modules.updates import Place, Updates
@@ -58,6 +59,7 @@ class SWIRL(L.LightningModule):
         layout: the words around states and actions; null takes each environment's own.
         state_form: what the FWM writes: the ``full`` next state, or ``delta``, a lossless edit of the state.
         max_tokens: longest prompt and completion together; longer transitions are refused, never cut.
+        skip_too_long: leave transitions out that are longer than ``max_tokens``; how many is said.
         engine: ``auto`` passes what several texts share through the model once, where the model allows it; ``plain``
             passes every text by itself, for checking.
         micro_batch: rows (completions) that pass through the model together; ``auto``: as many as the device's free
@@ -80,6 +82,7 @@ class SWIRL(L.LightningModule):
         layout: Layout | None = None,
         state_form: StateForm = "delta",
         max_tokens: int = 1024,
+        skip_too_long: bool = False,
         engine: EngineName = "auto",
         micro_batch: int | Literal["auto"] = "auto",
         shared_weights: bool = False,
@@ -106,6 +109,7 @@ class SWIRL(L.LightningModule):
         self.layout = layout
         self.state_form: StateForm = state_form
         self.max_tokens = max_tokens
+        self.skip_too_long = skip_too_long
         self.engine: EngineName = engine
         self.micro_batch: int | Literal["auto"] = micro_batch
         self.shared_weights = shared_weights
@@ -119,6 +123,8 @@ class SWIRL(L.LightningModule):
         self.schedule: Sequence[NamedStage] = ()
         self.stage: NamedStage | None = None
         self.results: dict[str, dict[str, float]] = {}
+        self.rows: Rows = {}
+        self.discarded: dict[str, dict[str, float]] | None = None
         self.predictions: list[tuple[Transition, Prediction]] = []
         self._origin: dict[str, Any] = {}
         self._fingerprints: dict[Role, bytes] | None = None
@@ -142,7 +148,7 @@ class SWIRL(L.LightningModule):
             tokenizer = self.base.restore_tokenizer(start["swirl"]["tokenizer"])
         else:
             markers = dict.fromkeys(marker for layout in self.layouts.values() for marker in layout.markers)
-            tokenizer = self.base.tokenizer(map(indent, data.corpus()), tuple(markers))
+            tokenizer = tokenizer_of(self.base, data, tuple(markers))
         self.assemble(tokenizer, self.trainer.strategy.root_device, self._micro_batch_sizes(data))
         if start:
             self.weights.load_tensors(start["state_dict"])
@@ -174,10 +180,11 @@ class SWIRL(L.LightningModule):
         self.codec = TextCodec(tokenizer, self.layouts, self.state_form, self.max_tokens)
 
     def on_fit_start(self) -> None:
-        """Encode all data once, so that a row that cannot be used is reported before any training."""
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        for split in (data.labelled, data.state_only, data.validation, data.test):
-            self.codec.encode_all(split)
+        """Encode all data once, so that what cannot be used is told before any training."""
+        data: TransitionDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        sizes = encode(self.codec, data, self.skip_too_long)
+        if self.trainer.is_global_zero:
+            tell(data, sizes, (self.fwm, self.idm), self.max_tokens, scratch=self.base.trains_tokenizer)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """One optimiser per role, on parameters that never change."""
@@ -249,11 +256,11 @@ class SWIRL(L.LightningModule):
         optimizers: Any = self.optimizers()
         place = Place(
             self.stage.index, self.stage.name, batch_idx, int(self.trainer.num_training_batches),
-            self.stage.stage.learning_rate, self.global_rank,
+            self.stage.stage.learning_rate, self.global_rank, self.stage.stage.lr_warmup, bool(self.stage.stage.until),
         )  # fmt: skip
         self.updates.begin(place, dict(zip(("fwm", "idm"), optimizers, strict=True)))
         before = self._tokens()
-        with self._own_gradients():
+        with own_gradients(self.trainer.strategy):
             figures = self.stage.phase.step(self, batch)
         seconds = time.perf_counter() - started
         tokens, gradient_tokens = (after - b for after, b in zip(self._tokens(), before, strict=True))
@@ -261,11 +268,6 @@ class SWIRL(L.LightningModule):
         figures |= {"tokens": tokens, "gradient_tokens": gradient_tokens, "seconds": seconds}
         figures = mean_figures(figures, self.device, summed=("tokens", "gradient_tokens"))
         return {"metrics": figures | {"tokens_per_second": figures["tokens"] / figures.pop("seconds")}}
-
-    def _own_gradients(self) -> AbstractContextManager[Any]:
-        """Backward passes give this process's gradients alone: their number differs from process to process."""
-        strategy = self.trainer.strategy
-        return strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext()
 
     def _tokens(self) -> tuple[int, int]:
         policies = [policy for role in (self.fwm, self.idm) for policy in (role.policy, role.reference)]
@@ -297,6 +299,9 @@ class SWIRL(L.LightningModule):
         """Log the metrics of every split and keep them in ``results``."""
         if not self.can_answer:
             return
+        if "validation" in self._splits():
+            self.rows = gather_rows(self._evaluation("validation").rows)
+        self.discarded = None
         self.results = {split: self._evaluation(split).compute() for split in self._splits()}
         for split, metrics in self.results.items():
             self.log_dict({f"{split}/{name}": value for name, value in metrics.items()}, sync_dist=True)
@@ -312,6 +317,16 @@ class SWIRL(L.LightningModule):
     def add_results(self, split: str, metrics: Mapping[str, float]) -> None:
         """Put what a callback has measured beside the metrics of a split."""
         self.results[split].update(metrics)
+
+    def discard(self, results: dict[str, dict[str, float]]) -> None:
+        """Give the learner of the stage just evaluated the weights that the stage began with, and their results.
+
+        What was measured stays in ``discarded``.
+        """
+        assert self.stage is not None
+        (learner,) = self.stage.phase.learning(self)
+        self.weights.copy(learner.reference.name, learner.policy.name)
+        self.discarded, self.results = self.results, results
 
     def _splits(self) -> tuple[str, ...]:
         """The splits that are being evaluated, in the order of their loaders."""
@@ -365,20 +380,14 @@ class SWIRL(L.LightningModule):
             begun = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["started"]
             check_origin(saved.get("origin"), self._origin, begun, self.trainer.ckpt_path)
             self._random_state = saved["random_states"][self.global_rank]
-        self._check_layouts({name: Layout(*markers) for name, markers in saved["layouts"].items()})
+        check_layouts(self.layouts, {name: Layout(*markers) for name, markers in saved["layouts"].items()})
         if self.micro_batch == "auto":
             for role in (self.fwm, self.idm):
                 role.policy.sizes = role.reference.sizes = MicroBatchSizes(*saved["micro_batch"])
         if self.base.trains_tokenizer:
             self._set_tokenizer(self.base.restore_tokenizer(saved["tokenizer"]))
-
-    def _check_layouts(self, saved: dict[str, Layout]) -> None:
-        for name, layout in self.layouts.items():
-            if (trained := saved.get(name, saved[""])) != layout:
-                raise InputError(
-                    f"model.layout: found {layout.markers} for {name or 'all environments'}, expected what the "
-                    f"checkpoint was trained with: {trained.markers}; set model.layout to it"
-                )
+        if self.skip_too_long and self.trainer.state.fn != "fit":
+            encode(self.codec, self.trainer.datamodule, skip=True, splits=("validation", "test"))  # type: ignore[attr-defined]
 
     def on_train_start(self) -> None:
         """Continue the random streams of a resumed run."""

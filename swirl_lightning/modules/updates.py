@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,9 @@ class Place:
         updates: of the stage.
         learning_rate: the stage's own peak; None takes the role's.
         rank: of this process.
+        lr_warmup: the stage's own updates of warm-up, or their share of it where it is below 1; None takes the
+            optimiser's.
+        constant: whether the learning rate stays at its peak, whatever the optimiser's shape.
     """
 
     stage: int
@@ -37,6 +41,8 @@ class Place:
     updates: int
     learning_rate: float | None = None
     rank: int = 0
+    lr_warmup: float | None = None
+    constant: bool = False
 
 
 class Updates:
@@ -73,7 +79,10 @@ class Updates:
             FloatingPointError: the norm is not finite.
         """
         place, options, optimizer = self.place, self.options, self.optimizers[role.role]
-        factor = learning_rate_factor(place.update, place.updates, options.lr_warmup, options.lr_schedule)
+        warmup = options.lr_warmup if place.lr_warmup is None else place.lr_warmup
+        warmup = math.ceil(warmup * place.updates) if warmup < 1 else round(warmup)
+        shape = "constant" if place.constant else options.lr_schedule
+        factor = learning_rate_factor(place.update, place.updates, warmup, shape)
         for group in optimizer.param_groups:
             group["lr"] = (place.learning_rate or role.learning_rate) * factor
         average_gradients(role.policy.parameters())

@@ -11,7 +11,7 @@ from swirl_lightning.environments.rows import scan_rows
 from swirl_lightning.modules import SWIRL
 from swirl_lightning.modules.prediction import predict_next
 from swirl_lightning.trained.load import environment_of
-from swirl_lightning.types import InputError
+from swirl_lightning.types import InputError, check_number
 
 try:
     import gymnasium
@@ -90,6 +90,7 @@ class WorldModelEnv(gymnasium.Env[str, str]):
     ) -> None:
         if isinstance(starts, str):
             raise InputError("starts: found one text, expected a list of first states, or the Path of a log")
+        check_number("temperature", temperature, least=0)
         self.model = model
         self.starts = first_states(starts) if isinstance(starts, Path) else list(starts)
         if not self.starts:

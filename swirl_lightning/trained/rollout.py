@@ -13,7 +13,7 @@ from swirl_lightning.modules import SWIRL
 from swirl_lightning.modules.prediction import predict_next
 from swirl_lightning.trained.files import read_text
 from swirl_lightning.trained.load import environment_of
-from swirl_lightning.types import InputError
+from swirl_lightning.types import InputError, check_number
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -56,8 +56,7 @@ def roll_out(
     Returns:
         T steps, or fewer where one is malformed: then the last has no state.
     """
-    if temperature < 0:
-        raise InputError(f"--temperature: found {temperature}, expected at least 0")
+    check_number("--temperature", temperature, least=0)
     environment, sampling = environment_of(model, environment), Sampling(temperature)
     steps: list[Step] = []
     for t, action in enumerate(actions):

@@ -176,6 +176,55 @@ def test_sampled_elbo_phase_raises_the_bound(scale, kl_in):
     assert end > start + (0.9 if kl_in == "reward" else 0.5) * (best - start)
 
 
+# Variational EM (docs/variational_em.md)
+
+
+def mean_elbo(data_XY, forward_XZY, inverse_XYZ, prior_XZ):
+    return (data_XY * elbo(forward_XZY, inverse_XYZ, prior_XZ)).sum()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_supervised_training_on_the_inverse_models_actions_is_the_m_step(seed):
+    """In expectation over (x, y) and z ~ Q its loss has minus the bound's gradient in theta; its minimum is higher."""
+    data_XY, forward_XZY, inverse_XYZ, prior_XZ = random_world(seed)
+    forward_XZY.requires_grad_()
+    (expected,) = torch.autograd.grad(mean_elbo(data_XY, forward_XZY, inverse_XYZ, prior_XZ), forward_XZY)
+    joint_XYZ = data_XY[..., None] * inverse_XYZ.softmax(-1)
+    loss = -(joint_XYZ * forward_XZY.log_softmax(-1).transpose(1, 2)).sum()
+    (gradient,) = torch.autograd.grad(loss, forward_XZY)
+    torch.testing.assert_close(-gradient, expected, rtol=1e-10, atol=1e-12)
+    before = mean_elbo(data_XY, forward_XZY, inverse_XYZ, prior_XZ)
+    fitted_XZY = joint_XYZ.transpose(1, 2).log()  # P(y | x, z) by counting
+    after = mean_elbo(data_XY, fitted_XZY, inverse_XYZ, prior_XZ)
+    assert after > before + 0.1
+    assert after >= mean_elbo(data_XY, fitted_XZY + 0.1 * forward_XZY.detach(), inverse_XYZ, prior_XZ)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_em_never_lowers_the_evidence(seed):
+    """E-step: the posterior. M-step: as above. The evidence rises with every round, the bound with every step."""
+    data_XY, forward_XZY, inverse_XYZ, prior_XZ = random_world(seed)
+    bounds, evidences = [], []
+    for _ in range(20):
+        evidences.append(float((data_XY * evidence(forward_XZY, prior_XZ)).sum()))
+        bounds.append(float(mean_elbo(data_XY, forward_XZY, inverse_XYZ, prior_XZ)))
+        inverse_XYZ = (prior_XZ[..., None] + forward_XZY.log_softmax(-1)).transpose(1, 2)
+        bounds.append(float(mean_elbo(data_XY, forward_XZY, inverse_XYZ, prior_XZ)))
+        forward_XZY = (data_XY[..., None] * inverse_XYZ.softmax(-1)).transpose(1, 2).log()
+    for values in (bounds, evidences):
+        assert all(b >= a - 1e-12 for a, b in itertools.pairwise(values))
+        assert values[-1] > values[0] + 0.1
+
+
+@pytest.mark.parametrize("scale", ["group", "none"])
+def test_what_does_not_depend_on_the_action_changes_no_update(scale):
+    """A reward relative to log P(y | x) has the advantages of the plain one."""
+    generator = seeded(4)
+    reward_PG = random_logits(6, 5, generator=generator)
+    relative_PG = reward_PG - random_logits(6, 1, generator=generator)
+    torch.testing.assert_close(group_advantages(relative_PG, scale=scale), group_advantages(reward_PG, scale=scale))
+
+
 # The policy gradient
 
 

@@ -70,6 +70,25 @@ def test_a_run_that_goes_on_judges_what_was_before_too(toy_trainer, toy_swirl, c
     assert "entropy is 1e-05 over the last 1 updates" in caplog.text
 
 
+def test_shrinking_completions_are_told(judge):
+    """Against those of the first update."""
+    (message,) = judge([HEALTHY | {"completion_length": length} for length in (20.0, 9.0, 8.0, 8.0)], last=3)
+    assert "completion_length is 8.33 over the last 3 updates (below 10)" in message
+    assert judge([HEALTHY | {"completion_length": length} for length in (20.0, 11.0, 11.0, 11.0)], last=3) == []
+
+
+@pytest.mark.parametrize(("stop", "updates"), [(True, 3), (False, 6)])
+def test_a_collapsing_phase_ends_early_if_asked(toy_trainer, toy_swirl, toy_data, caplog, stop, updates):
+    """Here no completion ends, so that all rewards of a group are the same; the next stage is not touched."""
+    trainer = toy_trainer(
+        Stage("vim", updates=6), Stage("sft", updates=5), callbacks=[PhaseMonitor(last=3, stop=stop, max_truncated=1)]
+    )
+    trainer.fit(toy_swirl(), datamodule=toy_data())
+    stages = json.loads((trainer.run_dir / "results.json").read_text())["stages"]
+    assert [stage["updates"] for stage in stages] == [updates, 5]
+    assert ("vim ends early, after 3 of 6 updates" in caplog.text) == stop
+
+
 def test_limits_are_options(judge):
     assert judge([HEALTHY | {"truncated_share": 0.6}], max_truncated=0.7) == []
     assert len(judge([HEALTHY], max_truncated=0.05)) == 1

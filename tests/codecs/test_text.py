@@ -135,8 +135,9 @@ def test_a_long_row_is_refused_with_its_length(tokenizer):
     short = TextCodec(tokenizer, {"": LAYOUT}, "full", length - 1)
     with pytest.raises(InputError, match=rf"episode 'e' step 3: {length} tokens in all .* at most {length - 1};"):
         short.encode(STEP)
-    with pytest.raises(InputError, match="step 3"):
-        short.encode_all([STEP])
+    assert short.encode_all([STEP, STEP]).whole.tolist() == [length, length]
+    with pytest.raises(InputError, match="step 3"):  # it was encoded, and is refused all the same
+        short.encode(STEP)
 
 
 def test_a_lossy_tokenizer_is_refused():

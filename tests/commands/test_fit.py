@@ -119,7 +119,7 @@ def test_output_ends_with_the_table_and_the_places(debug_run):
 def test_error_output_holds_what_a_user_can_act_on(debug_run):
     """No word of Lightning's about its own workings."""
     lines = [line for line in debug_run[2].splitlines() if line and "it/s" not in line and "\r" not in line]
-    assert {line.split(":")[0] for line in lines} <= {"vim-1", "elbo-1"}, lines
+    assert {line.split(":")[0] for line in lines} <= {"data", "vim-1", "elbo-1"}, lines
 
 
 @pytest.mark.parametrize(
@@ -193,18 +193,27 @@ WRONG = {
     "unknown device": (["--trainer.accelerator=abacus"], ["trainer: ", "abacus"]),
     "batch size": (["--data.batch_size=0"], ["data.batch_size", "found 0", "at least 1"]),
     "too many labels": (["--data.num_labels=9999"], ["data.num_labels", "9999", "at most 100", "null"]),
-    "group size": (["--model.fwm.grpo.group_size=1"], ["model.fwm", "grpo.group_size", "found 1", "at least 2"]),
+    "group size": (["--model.fwm.grpo.group_size=1"], ["error: model.fwm.grpo.group_size", "found 1", "at least 2"]),
+    "of the other role": (["--model.idm.grpo.anchor=-1"], ["error: model.idm.grpo.anchor: found -1"]),
+    "mass": (["--model.idm.sampling.top_p=2"], ["error: model.idm.sampling.top_p: found 2", "at most 1"]),
     "an option that has moved": (
         ["--model.fwm.group_size=4"],
         ["model.fwm", "group_size", "did you mean grpo.group_size"],
+    ),
+    "misspelt within a group": (
+        ["--model.fwm.grpo.grup_size=4"],
+        ["--model.fwm: ForwardWorldModel has no option grpo.grup_size; did you mean grpo.group_size?"],
     ),
     "another that has moved": (
         ["--model.lr_warmup=4"],
         ["--model.lr_warmup", "did you mean --model.optimizer.lr_warmup"],
     ),
-    "not a number": (["--model.fwm.grpo.beta=.nan"], ["grpo.beta", "found nan"]),
+    "not a number": (["--model.fwm.grpo.beta=.nan"], ["error: model.fwm.grpo.beta: found nan"]),
     "infinite": (["--model.optimizer.gradient_clip=.inf"], ["model.optimizer.gradient_clip", "found inf"]),
-    "too long": (["--model.max_tokens=40"], ["episode", "step", "tokens", "at most 40", "model.max_tokens"]),
+    "too long": (
+        ["--model.max_tokens=40"],
+        ["model.max_tokens: found 40, expected at least", "step", "episode", "too long"],
+    ),
     "no data": (["--data.root={wrong}/none"], ["{wrong}/none", "no such file"]),
     "a split missing": (["--data.root={wrong}/empty"], ["{wrong}/empty", "no file", "split labelled"]),
     "malformed log": ([LOG, "--data.path={wrong}/log.jsonl"], ["{wrong}/log.jsonl:2:", "JSON"]),

@@ -189,10 +189,10 @@ def test_half_a_surrogate_pair_is_refused_in_every_world(splits, field):
 
 
 def test_few_labels_cover_every_kind(splits):
-    assert Counter(map(kind, chosen(splits, num_labels=6))) == {"take": 2, "drop": 2, "open": 2}
+    assert Counter(kind(t.action) for t in chosen(splits, num_labels=6)) == {"take": 2, "drop": 2, "open": 2}
     assert set(chosen(splits, num_labels=6)) < set(chosen(splits, num_labels=7))
     assert chosen(splits, num_labels=6) != chosen(splits, num_labels=6, seed=1)
-    natural = [kind(t) for seed in range(50) for t in chosen(splits, num_labels=6, seed=seed, cover=False)]
+    natural = [kind(t.action) for seed in range(50) for t in chosen(splits, num_labels=6, seed=seed, cover=False)]
     assert 0.5 < natural.count("take") / len(natural) < 0.7
 
 

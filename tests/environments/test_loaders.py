@@ -1,4 +1,5 @@
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -73,6 +74,24 @@ def test_ranks_share_an_update():
         assert whole.pairs == left.pairs + right.pairs
         assert whole.labelled == left.labelled + right.labelled
     assert len(PhaseLoader(POOL, [], batch_size=2, updates=None, seed=0, world_size=2)) == 3
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_a_mixture_permutes_each_pool_once_a_pass(monkeypatch, world_size):
+    sizes = {"web": 40, "tool": 100}
+    pool = [Transition(name, i, "", "", "go", name) for name, size in sizes.items() for i in range(size)]
+    permuted = []
+    permute = torch.randperm
+    monkeypatch.setattr(torch, "randperm", lambda n, **options: permuted.append(n) or permute(n, **options))
+    loader = PhaseLoader(
+        pool, pool, batch_size=6, updates=100, seed=0, weights={"web": 1, "tool": 2}, anchor_size=6,
+        rank=world_size - 1, world_size=world_size,
+    )  # fmt: skip
+    assert sum(len(batch.pairs) + len(batch.labelled) for batch in loader) == 1200
+    # 100 updates of 6 take 200 and 400 of the two pools, times the number of processes, for pairs and for the anchor
+    assert permuted.count(40) == 2 * 5 * world_size
+    assert permuted.count(100) == 2 * 4 * world_size
+    assert permuted.count(3) == 2 * 200  # the turns of each round that this process takes part in
 
 
 @pytest.mark.parametrize("world_size", [1, 3, 11])

@@ -83,7 +83,7 @@ def test_few_labels_in_any_episode(tmp_path, episode, caplog, form):
     assert all(t.action is None for t in data.state_only)
     assert {t.episode for t in data.labelled} <= {t.episode for t in data.state_only}  # one episode in both halves
     assert "60 of 600 rows have an action" in caplog.text
-    assert f"{540 - len(data.state_only)} without an action are in held-out episodes" in caplog.text
+    assert f"{540 - len(data.state_only)} without one are in held-out episodes" in caplog.text
     other = LogDataModule(path, seed=1)
     other.setup()
     assert {t.episode for t in other.test} != {t.episode for t in data.test}

@@ -42,8 +42,8 @@ def test_too_few_keys_are_refused():
 
 def test_turns_cover_every_key_and_are_nested(episode):
     labelled = episode("a", 40)
-    order = take_turns(labelled, kind, "0/labels")
-    assert Counter(map(kind, order[:9])) == {"take": 3, "drop": 3, "open": 3}
+    order = take_turns(labelled, lambda t: kind(t.action), "0/labels")
+    assert Counter(kind(t.action) for t in order[:9]) == {"take": 3, "drop": 3, "open": 3}
     assert sorted(t.step for t in order) == list(range(40))
-    assert set(order[:9]) != set(take_turns(labelled, kind, "1/labels")[:9])
-    assert order == take_turns(labelled, kind, "0/labels")
+    assert set(order[:9]) != set(take_turns(labelled, lambda t: kind(t.action), "1/labels")[:9])
+    assert order == take_turns(labelled, lambda t: kind(t.action), "0/labels")

@@ -19,10 +19,10 @@ ENGINES = {
     "tool": {"httpx2", "mcp", "mcp_types"},
     "web": {"miniwob", "selenium"},
 }
-OPTIONAL = {"pyarrow"}.union(*ENGINES.values())
+OPTIONAL = set().union(*ENGINES.values())
 MIXTURES = {"webtool.py": {"web", "tool"}}  # the one file outside that names worlds
 # what a collector must not wait for
-HEAVY = {"torch", "lightning", "pytorch_lightning", "torchmetrics", "transformers", *OPTIONAL}
+HEAVY = {"torch", "lightning", "pytorch_lightning", "torchmetrics", "transformers", "pyarrow", *OPTIONAL}
 
 WORLDS = sorted(path.parent.name for path in ENVIRONMENTS.glob("*/__init__.py"))
 FILES = {str(path.relative_to(PACKAGE)): path for path in PACKAGE.glob("**/*.py")}
@@ -104,7 +104,7 @@ def test_optional_packages_stay_in_their_world_and_wait_for_their_use(name):
     tree = ast.parse(FILES[name].read_text())
     world = name.split("/")[1] if name.startswith("environments/") else ""
     anywhere = {module.split(".")[0] for module in imported(ast.walk(tree))}
-    assert anywhere & OPTIONAL <= {"pyarrow"} | ENGINES.get(world, set())
+    assert anywhere & OPTIONAL <= ENGINES.get(world, set())
     assert not {module.split(".")[0] for module in imported(when_loaded(tree))} & OPTIONAL
 
 

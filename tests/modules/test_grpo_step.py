@@ -146,6 +146,31 @@ def test_the_kl_is_that_of_the_plain_distributions(options, phase_swirl, whole_t
         assert (ours - theirs).norm() <= 1e-3 * theirs.norm() + 1e-6
 
 
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.7, "top_p": 0.96}], ids=["plain", "bent"])
+def test_a_kl_in_the_reward_is_the_whole_log_ratio(options, phase_swirl, whole_text_logps):
+    """Of the plain distributions; the loss has no KL term beside it, and the figures show it all the same."""
+    model, data = phase_swirl(
+        fwm={"beta": 0.3, "kl": "reward", "group_size": 6, "advantage_scale": "none"} | options, scale=12.0
+    )
+    role, layout = model.fwm, model.codec.prompts()
+    prompts = [layout.forward(code.x, (50, 51)) for code in map(model.codec.encode, data.state_only[:3])]
+    rollouts = role.rollout(prompts, [1, 2, 3])
+    rewards = torch.linspace(-3, 0, len(rollouts.completions))
+    experience = role.experience(rollouts, rewards, prompts)
+    for n, reward in enumerate(rewards.tolist()):
+        ids, prompt = rollouts.ids[n, rollouts.mask[n]].tolist(), prompts[rollouts.prompt_of[n]]
+        with torch.no_grad():
+            logp, ref = (whole_text_logps(policy, prompt, ids).sum() for policy in (role.policy, role.reference))
+        assert float(experience.rewards[n]) == pytest.approx(reward - 0.3 * float(logp - ref), abs=1e-3)
+    groups = experience.rewards[rollouts.row_of]
+    advantages = (groups - groups.mean(1, keepdim=True)).flatten()
+    torch.testing.assert_close(experience.advantages[rollouts.row_of.flatten()], advantages, atol=1e-4, rtol=1e-4)
+    assert (experience.rewards - rewards).abs().max() > 0.1
+    update, _ = accumulated(role, role.reinforce, experience._replace(advantages=torch.zeros(len(rewards))))
+    assert update.loss == 0
+    assert update.kl > 0.1
+
+
 def test_first_step_has_ratio_one_and_no_kl(phase_swirl):
     """With the policy as its own reference: KL is 0 exactly, and nothing is clipped."""
     for options in ({}, {"top_p": 0.7, "temperature": 0.8}, {"inner_steps": 2}):

@@ -8,9 +8,10 @@ import pytest
 
 from swirl_lightning.callbacks import PhaseCheckpoint
 from swirl_lightning.environments.base import TransitionDataModule
+from swirl_lightning.environments.table import hash_of
 from swirl_lightning.models import PretrainedLM
 from swirl_lightning.models.optimizers import OptimizerOptions
-from swirl_lightning.modules.origin import arguments_of, check_origin, hash_of, origin_of, settings_of
+from swirl_lightning.modules.origin import arguments_of, check_origin, origin_of, settings_of
 from swirl_lightning.modules.schedule import Stage
 from swirl_lightning.rewards import LikelihoodReward, WeightedSum
 from swirl_lightning.types import InputError, Transition
@@ -164,7 +165,7 @@ def test_settings_of_any_object():
     assert arguments_of(Made([1, None], a={"x": Base(2)})) == made
     assert settings_of(Path("a/b")) == "a/b"
     assert settings_of(Base)["class_path"] == f"{__name__}.Base"
-    assert settings_of(hash_of)["class_path"].endswith("origin.hash_of")
+    assert settings_of(hash_of)["class_path"].endswith("table.hash_of")
     assert settings_of(Made(1, a=2)) == {"class_path": f"{__name__}.Made", "init_args": {"b": 1, "a": 2}}
 
 

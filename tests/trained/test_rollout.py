@@ -9,6 +9,7 @@ import torch
 from swirl_lightning.engine import Sampling
 from swirl_lightning.modules.grpo_mixin import target_logprobs
 from swirl_lightning.modules.prediction import predict_next
+from swirl_lightning.trained.gym import WorldModelEnv
 from swirl_lightning.trained.rollout import read_actions, roll_out
 from swirl_lightning.types import InputError, Transition
 
@@ -120,6 +121,9 @@ def test_wrong_actions(tmp_path, text, said):
     assert said in str(caught.value)
 
 
-def test_a_temperature_below_zero_is_refused(model):
-    with pytest.raises(InputError, match="--temperature: found -1.0, expected at least 0"):
-        roll_out(model, START, ACTIONS, temperature=-1.0)
+@pytest.mark.parametrize("temperature", [-1.0, float("nan"), float("inf")])
+def test_a_temperature_that_is_none_is_refused(model, temperature):
+    with pytest.raises(InputError, match=f"--temperature: found {temperature}, expected at least 0"):
+        roll_out(model, START, ACTIONS, temperature=temperature)
+    with pytest.raises(InputError, match=f"^temperature: found {temperature}, expected at least 0"):
+        WorldModelEnv(model, [START], lambda *_: 0.0, temperature=temperature)

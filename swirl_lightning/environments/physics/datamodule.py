@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ class PhysicsDataModule(FilesDataModule):
         self.transition = transition
         self.encoder = encoder
 
-    def read(self) -> dict[Split, list[Transition]]:
+    def read(self) -> Mapping[Split, Sequence[Transition]]:
         """ByteSized32, where the path is that; else what was collected."""
         if is_bytesized32(self.path):
             parts = read_bytesized32(self.path, self.transition, self.fractions, self.seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ class ToolDataModule(FilesDataModule):
         super().__init__(path, fractions, **kwargs)
         self.options = MirrorOptions(train_file, test_splits, divide_test, max_chars)
 
-    def read(self) -> dict[Split, list[Transition]]:
+    def read(self) -> Mapping[Split, Sequence[Transition]]:
         """What was collected, or MirrorAPI-Bench; the folder says which."""
         if (self.path / RECORD).is_file():
             return read_collection(self.path)

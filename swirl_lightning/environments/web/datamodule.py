@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ class WebDataModule(FilesDataModule):
         self.budget = budget
         self.encoder = encoder
 
-    def read(self) -> dict[Split, list[Transition]]:
+    def read(self) -> Mapping[Split, Sequence[Transition]]:
         """What was collected, where the folder has its record; else Mind2Web."""
         if (self.path / RECORD).is_file():
             return read_episodes(self.path)

@@ -70,7 +70,7 @@ def reinforce(
             grad_norm = updates.step(learner, loss)
     weight_N = rollouts.counts / rollouts.counts.sum()
     return {
-        **_of_rewards(rewards.total[rollouts.row_of], learner.grpo.min_spread),
+        **_of_rewards(experience.rewards[rollouts.row_of], learner.grpo.min_spread),
         **_of_completions(rollouts, weight_N),
         "loss": loss,
         "kl": update.kl,

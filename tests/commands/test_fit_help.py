@@ -1,0 +1,58 @@
+"""``swirl fit --help`` shows the options of the classes of a run, and a misspelt one is told which it may be."""
+
+import re
+from contextlib import redirect_stdout
+from dataclasses import fields
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from swirl_lightning.commands import main
+from swirl_lightning.engine import Sampling
+from swirl_lightning.modules import ForwardWorldModel, InverseDynamicsModel
+from swirl_lightning.modules.learning import GRPOOptions
+
+CONFIG = Path(__file__).parents[2] / "configs/debug.yaml"
+
+
+def test_an_option_misspelt_in_a_group_of_a_file_is_told(tmp_path, refused):
+    config = tmp_path / "misspelt.yaml"
+    config.write_text(CONFIG.read_text().replace("grpo: {group_size: 4, beta: 0.04", "grpo: {grup_size: 4, beta: 0.04"))
+    said = refused("fit", f"--config={config}")
+    assert said.endswith(
+        "misspelt.yaml: --model.fwm: ForwardWorldModel has no option grpo.grup_size; did you mean grpo.group_size?"
+    )
+
+
+@pytest.fixture(scope="module")
+def classes_help():
+    """What the help of a command says of each class of a run."""
+    with redirect_stdout(StringIO()) as out, pytest.raises(SystemExit):
+        main(["fit", "--help"])
+    _, *sections = re.split(r"(?m)^With (--\S+ \w+):$", out.getvalue())
+    return dict(zip(sections[::2], sections[1::2], strict=True))
+
+
+@pytest.mark.parametrize("role", [ForwardWorldModel, InverseDynamicsModel])
+def test_help_has_all_options_of_the_roles(classes_help, role):
+    key = f"--model.{role.role}"
+    groups = {"sampling": Sampling, "grpo": GRPOOptions}
+    names = ["learning_rate", "max_new_tokens", *(["prior"] if role.role == "idm" else [])]
+    names += [f"{group}.{field.name}" for group, kind in groups.items() for field in fields(kind)]
+    found = re.findall(rf"(?m)^  ({key}\S+)", classes_help[f"{key} {role.__name__}"])
+    assert sorted(found) == sorted(f"{key}.init_args.{name}" for name in names)
+
+
+def test_help_has_the_options_of_an_own_log_and_of_both_bases(classes_help):
+    assert "--data.init_args.num_labels NUM_LABELS\n" in classes_help["--data LogDataModule"]
+    assert "--model.base.init_args.vocab_size VOCAB_SIZE\n" in classes_help["--model.base ScratchLM"]
+    assert "--model.base.init_args.lora_rank LORA_RANK\n" in classes_help["--model.base PretrainedLM"]
+    assert not any(re.search(r"init_args\.seed| CONFIG$", section, re.M) for section in classes_help.values())
+
+
+def test_the_help_of_one_class_is_of_that_class_alone(swirl):
+    code, out, _ = swirl("fit", "--model.idm.help")
+    assert code == 0
+    assert "--model.idm.prior {posterior,state}" in out
+    assert "With --" not in out
