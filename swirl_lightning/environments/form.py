@@ -96,7 +96,7 @@ def _step(head: re.Match[str], where: str) -> Step:
         return json.loads(head[2]), int(head[1])
     except ValueError as error:
         raise InputError(
-            f"--answers: {where}: found {head[0][:60]!r}, expected a step and its episode as swirl label --ask wrote them"
+            f"--answers: {where}: found {head[0][:60]!r}, expected a step and its episode as they were written"
         ) from error
 
 
