@@ -56,7 +56,22 @@ class OpenLoop(L.Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Find a first transition that is too long before any training."""
-        running(trainer, pl_module)[1].codec.encode_all([chain[0] for chain in self._chosen])
+        self.on_test_start(trainer, pl_module)
+        codec = running(trainer, pl_module)[1].codec
+        for chain in self._chosen:
+            codec.encode(chain[0])
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave chains out that begin with a transition that is too long, where the run leaves such rows out."""
+        _, module = running(trainer, pl_module)
+        if module.skip_too_long:
+            tokens = module.codec.encode_all([chain[0] for chain in self._chosen]).whole
+            self._chosen = [c for c, its in zip(self._chosen, tokens, strict=True) if its <= module.max_tokens]
+        if not self._chosen:
+            raise InputError(
+                f"OpenLoop: found no chain whose first step has at most model.max_tokens ({module.max_tokens}) tokens, "
+                "expected one; raise it, or leave out the callback"
+            )
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Roll out, score and log; after a ``pretrain`` stage the FWM cannot answer yet."""

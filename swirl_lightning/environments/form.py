@@ -48,7 +48,7 @@ def read_form(path: Path) -> dict[Step, str | None]:
     step: Step | None = None
     for number, line in enumerate(lines, start=1):
         if head := _HEAD.fullmatch(line.strip()):
-            step = json.loads(head[2]), int(head[1])
+            step = _step(head, f"{path}:{number}")
             answers[step] = None
         elif line.startswith(_ACTION) and step:
             answers[step] = line.removeprefix(_ACTION).strip() or None
@@ -89,6 +89,15 @@ def answered_rows(log_file: Path, answers: Mapping[Step, str | None]) -> Iterato
         raise InputError(
             f"--answers: step {number} of episode {episode!r} is not in {log_file}; expected the form of this log"
         )
+
+
+def _step(head: re.Match[str], where: str) -> Step:
+    try:
+        return json.loads(head[2]), int(head[1])
+    except ValueError as error:
+        raise InputError(
+            f"--answers: {where}: found {head[0][:60]!r}, expected a step and its episode as they were written"
+        ) from error
 
 
 def _question(t: Transition) -> str:

@@ -207,6 +207,15 @@ def test_a_first_step_that_is_too_long_is_told_before_the_run(toy_trainer, toy_s
     toy_trainer("sft", folder="without").fit(model, datamodule=WalkData(eval_limit=1))
     with pytest.raises(InputError, match=r"episode 'test-\d' step 0: \d+ tokens in all .* expected at most 300"):
         toy_trainer("sft", callbacks=[OpenLoop()]).fit(toy_swirl(max_tokens=300), datamodule=WalkData(eval_limit=1))
+    left = OpenLoop()
+    trainer = toy_trainer("sft", callbacks=[left], folder="skip")
+    trainer.fit(toy_swirl(max_tokens=300, skip_too_long=True), datamodule=WalkData(eval_limit=1))
+    assert {chain[0].episode for chain in left._chosen} == {limited.test[0].episode}
+    fine = fine[:3]
+    with pytest.raises(InputError, match=r"OpenLoop: found no chain whose first step has at most .* \(300\) tokens"):
+        toy_trainer("sft", callbacks=[OpenLoop()], folder="none").fit(
+            toy_swirl(max_tokens=300, skip_too_long=True), datamodule=WalkData(eval_limit=1)
+        )
 
 
 @pytest.mark.parametrize(

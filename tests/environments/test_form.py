@@ -53,6 +53,13 @@ def test_a_broken_line_is_named(tmp_path):
         read_form(path)
 
 
+@pytest.mark.parametrize("head", ['step 3 of episode "a"b"', f'step {"9" * 5000} of episode "a"'])
+def test_a_head_that_was_changed_is_named(tmp_path, head):
+    (tmp_path / "form.txt").write_text(f"{head}\naction: go\n")
+    with pytest.raises(InputError, match=r"form\.txt:1: found 'step .*, expected a step and its episode"):
+        read_form(tmp_path / "form.txt")
+
+
 @pytest.mark.parametrize("text", [b"", b"# a comment\n", b"\xff\xfe"])
 def test_what_is_no_form_is_refused(tmp_path, text):
     (tmp_path / "form.txt").write_bytes(text)
