@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -60,10 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of all that is random")
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as folder:
+    folder = tempfile.mkdtemp()  # a TemporaryDirectory would go when the first forked process ends
+    try:
         bench = Bench(Path(folder) / "bench", args.seed, args.quick)
-        kinds = [tried(bench, kind) for kind in args.kinds]
-    results_file.write(args.out, {"seed": args.seed, "quick": args.quick, "kinds": kinds}, depth=4)
+        kinds = []
+        for kind in args.kinds:
+            kinds.append(tried(bench, kind))
+            results_file.write(args.out, {"seed": args.seed, "quick": args.quick, "kinds": kinds}, depth=4)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     return int(any(kind["faults"] for kind in kinds))
 
 
