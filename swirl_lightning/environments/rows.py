@@ -186,7 +186,7 @@ def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
         file = pyarrow.parquet.ParquetFile(path)
         rows = (row for batch in file.iter_batches() for row in batch.to_pylist())
         yield from enumerate(rows, start=1)
-    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
+    except (pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:  # damaged parts are an OSError there
         raise InputError(f"{path}: found no readable Parquet ({error}); write the file again") from error
 
 

@@ -12,6 +12,18 @@ import torch
 from swirl_lightning.codecs import Layout
 from swirl_lightning.types import InputError
 
+WEIGHTS = {"swirl": dict, "state_dict": dict}
+"""What every checkpoint holds."""
+
+WHOLE = WEIGHTS | {
+    "pytorch-lightning_version": str,
+    "loops": dict,
+    "callbacks": dict,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+}
+"""What Lightning adds to it, without which a run cannot go on."""
+
 
 def read_checkpoint(path: str | Path, key: str) -> dict[str, Any]:
     """The content of a checkpoint of this project; its tensors stay on disk until they are used.
@@ -41,6 +53,13 @@ def read_checkpoint(path: str | Path, key: str) -> dict[str, Any]:
         raise InputError(f"{key}: {path} is not a readable checkpoint ({type(error).__name__})") from error
     if not (isinstance(checkpoint, dict) and "swirl" in checkpoint):
         raise InputError(f"{key}: {path} was not written by swirl-lightning (it has no 'swirl' entry)")
+    for name, kind in (WHOLE if key == "--ckpt_path" else WEIGHTS).items():
+        if not isinstance(checkpoint.get(name), kind):
+            found = f"a {type(checkpoint[name]).__name__}" if name in checkpoint else "nothing"
+            raise InputError(
+                f"{key}: {path}: {name}: found {found}, expected a {kind.__name__}: someone has changed the file; take "
+                "another one of the run"
+            )
     return checkpoint
 
 

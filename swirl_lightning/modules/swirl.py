@@ -377,8 +377,6 @@ class SWIRL(L.LightningModule):
             raise InputError("checkpoint: not written by swirl-lightning (it has no 'swirl' entry)")
         saved = checkpoint["swirl"]
         if self.trainer.state.fn == "fit":
-            if "loops" not in checkpoint:
-                raise InputError("--ckpt_path: found no place in a schedule (no 'loops' entry), expected a run's file")
             begun = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["started"]
             check_origin(saved.get("origin"), self._origin, begun, self.trainer.ckpt_path)
             self._random_state = saved["random_states"][self.global_rank]
