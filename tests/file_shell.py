@@ -18,8 +18,9 @@ def parent(path):
 
 def commands(listing):
     """All commands that may come next; that of ``ls`` changes nothing."""
-    folders = [path for path in listing if path.endswith("/")]
-    files = [path for path in listing if not path.endswith("/")]
+    paths = sorted(listing)  # a set has another order in every process
+    folders = [path for path in paths if path.endswith("/")]
+    files = [path for path in paths if not path.endswith("/")]
     free = [place + name for place in ["", *folders] for name in FILES if place + name not in listing]
     new = [place + name + "/" for place in ["", *folders] if place.count("/") < 2 for name in FOLDERS]
     kinds = {
