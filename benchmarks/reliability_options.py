@@ -208,7 +208,8 @@ def given(bench: Bench, command: str, option: Option, args: list[str], refuse: b
     args = [each.replace("BASE", str(bench.base)).replace("DATA", str(bench.data)) for each in args]
     outcome = Started([*base(), *args], partial(within_folder, root)).end()
     key, _, value = args[-1].partition("=")
-    if fault := outcome.fault(option.name, key.rpartition(".")[2], *([value[:50]] if len(value) > 3 else [])):
+    names = (option.name, key.rpartition(".")[2], *([value[:50]] if len(value) > 3 else []))
+    if fault := outcome.fault(*(names if refuse else ())):  # of a good value, another refusal may follow
         return fault
     if refuse and outcome.code != 2:
         return f"accepted, exit code {outcome.code}"

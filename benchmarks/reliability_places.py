@@ -96,7 +96,7 @@ def places(bench: Bench) -> Iterator[Case]:
     for file in FILES[:2] if bench.quick else FILES:
         yield Case(f"fit, {file} on a full device", partial(full_device, bench, file))
     yield from output(bench)
-    for what in () if bench.quick else ("a folder", "no rights", "a full device"):
+    for what in () if bench.quick else ("a folder", "no rights"):
         yield Case(f"report, {what}", partial(report, bench, what))
 
 
@@ -160,8 +160,6 @@ def report(bench: Bench, what: str) -> str | None:
     page = run / "report.html"
     if what == "a folder":
         page.mkdir()
-    elif what == "a full device":
-        page.symlink_to("/dev/full")
     else:
         run.chmod(0o555)
         prepare = (without_rights,)

@@ -12,6 +12,7 @@ import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from swirl_lightning.callbacks import (
@@ -28,7 +29,7 @@ from swirl_lightning.callbacks import (
 )
 from swirl_lightning.loops import AlternatingLoop
 from swirl_lightning.modules.schedule import Stage, expand_schedule
-from swirl_lightning.types import InputError, check_number
+from swirl_lightning.types import InputError, check_number, check_number_or_null
 
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true")
 CALLBACKS = (
@@ -77,7 +78,7 @@ class SwirlTrainer(L.Trainer):
         log_every_n_steps: int = 10,
         **kwargs: Any,
     ) -> None:
-        check_number("trainer.run_version", run_version, least=0)
+        check_number_or_null("trainer.run_version", run_version, least=0)
         check_number("trainer.log_every_n_steps", log_every_n_steps, least=1)
         if (precision := kwargs.get("precision")) not in (None, "32-true", 32, "32"):
             raise InputError(
@@ -98,30 +99,35 @@ class SwirlTrainer(L.Trainer):
         if enable_progress_bar and not any(isinstance(c, ProgressBar) for c in callbacks):
             callbacks.append(PhaseProgress())
         # what the schedule and the modules decide is fixed here, and thereby no option of the command line
-        super().__init__(
-            default_root_dir=str(root),
-            logger=logger,
-            callbacks=callbacks,
-            enable_progress_bar=enable_progress_bar,
-            log_every_n_steps=log_every_n_steps,
-            max_epochs=-1,
-            min_epochs=None,
-            max_steps=-1,
-            min_steps=None,
-            max_time=None,
-            accumulate_grad_batches=1,
-            gradient_clip_val=None,
-            gradient_clip_algorithm=None,
-            limit_train_batches=None,
-            overfit_batches=0.0,
-            val_check_interval=None,
-            check_val_every_n_epoch=1,
-            reload_dataloaders_every_n_epochs=0,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-            enable_model_summary=False,
-            **kwargs,
-        )
+        try:
+            super().__init__(
+                default_root_dir=str(root),
+                logger=logger,
+                callbacks=callbacks,
+                enable_progress_bar=enable_progress_bar,
+                log_every_n_steps=log_every_n_steps,
+                max_epochs=-1,
+                min_epochs=None,
+                max_steps=-1,
+                min_steps=None,
+                max_time=None,
+                accumulate_grad_batches=1,
+                gradient_clip_val=None,
+                gradient_clip_algorithm=None,
+                limit_train_batches=None,
+                overfit_batches=0.0,
+                val_check_interval=None,
+                check_val_every_n_epoch=1,
+                reload_dataloaders_every_n_epochs=0,
+                num_sanity_val_steps=0,
+                use_distributed_sampler=False,
+                enable_model_summary=False,
+                **kwargs,
+            )
+        except InputError:
+            raise
+        except (TypeError, ValueError, MisconfigurationException) as error:  # Lightning's, of a number of devices etc.
+            raise InputError(f"trainer: {str(error).strip().splitlines()[0]}") from error
         self.fit_loop = AlternatingLoop(self, expand_schedule(warmup, iteration, iterations))
 
     @property

@@ -78,7 +78,7 @@ def writing(path: object) -> Iterator[None]:
 
 def check_number(
     key: str,
-    value: float | None,
+    value: float,
     *,
     least: float = -math.inf,
     above: float = -math.inf,
@@ -89,20 +89,29 @@ def check_number(
 
     Args:
         key: the option, for the message.
-        value: the number; None, where an option may be left open, passes.
+        value: the number.
         least: smallest number allowed.
         above: all smaller numbers and this one are refused.
         most: largest number allowed.
         below: all larger numbers and this one are refused.
 
     Raises:
-        InputError: with the range that was expected.
+        InputError: with the range that was expected; null has none, and a whole number of more than 53 bits is no
+            size of anything.
     """
-    if value is None or (math.isfinite(value) and least <= value <= most and above < value < below):
+    small = value is not None and (isinstance(value, float) or abs(value) <= 2**53)
+    if small and math.isfinite(value) and least <= value <= most and above < value < below:
         return
     bounds = (("at least", least), ("above", above), ("at most", most), ("below", below))
     expected = " and ".join(f"{word} {bound:g}" for word, bound in bounds if math.isfinite(bound))
-    raise InputError(f"{key}: found {value}, expected {expected or 'a finite number'}")
+    found = "null" if value is None else value
+    raise InputError(f"{key}: found {found}, expected {expected or 'a finite number'}")
+
+
+def check_number_or_null(key: str, value: float | None, **bounds: float) -> None:
+    """The same for an option that may be left open."""
+    if value is not None:
+        check_number(key, value, **bounds)
 
 
 @dataclass(frozen=True, slots=True)

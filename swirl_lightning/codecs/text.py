@@ -35,6 +35,11 @@ class Layout:
     action: str = "\nAction:"
     next_state: str = "\nChange:\n"
 
+    def __post_init__(self) -> None:
+        for name, words in zip(("start", "action", "next_state"), self.markers, strict=True):
+            if not isinstance(words, str):
+                raise InputError(f"layout.{name}: found {words}, expected words, or '' for none")
+
     @property
     def markers(self) -> tuple[str, str, str]:
         """The three strings, in the order of the fields."""

@@ -90,6 +90,9 @@ def _main(given: list[str]) -> int:
         if given[:1] == ["--version"]:
             say(f"swirl {__version__}")
             return 0
+        for word in given:
+            if any("\ud800" <= letter <= "\udfff" for letter in word):  # how Python reads bytes that are not UTF-8
+                raise InputError(f"{word}: found bytes that are not UTF-8, expected text; give the file another name")
         name = MENU.choose(given)
         module = import_module(f"swirl_lightning.commands.{COMMANDS[name].module}")
         _quiet()  # not before the import: Lightning sets the levels of its loggers when it is imported

@@ -88,6 +88,10 @@ def _run(command: str, args: list[str]) -> int:
         SwirlCLI([command, *args])
     except MisconfigurationException as error:
         raise InputError(str(error)) from error
+    except TypeError as error:
+        if type(error).__name__ != "PathError":  # jsonargparse's, where it cannot write config.yaml
+            raise
+        raise InputError(str(error)) from error
     return 0
 
 

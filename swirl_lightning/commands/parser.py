@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -10,7 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from swirl_lightning.commands.messages import CLASS, reworded
 from swirl_lightning.trained.aliases import check_aliases
-from swirl_lightning.types import InputError
+from swirl_lightning.types import InputError, say
 
 
 class Parser(ArgumentParser):
@@ -47,6 +48,11 @@ class Parser(ArgumentParser):
     def format_help(self, *args: Any, **kwargs: Any) -> str:
         """The help, without the marks of code that docstrings and types have."""
         return CLASS.sub(r"\1", super().format_help(*args, **kwargs)).replace("``", "")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print help; argparse would not tell that it could not."""
+        if message:
+            say(message.removesuffix("\n"), file=file or sys.stderr)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise the error, or what jsonargparse expects of the parsers that it makes itself."""

@@ -15,7 +15,7 @@ from swirl_lightning.environments.rows import check_unicode, drop_actions
 from swirl_lightning.environments.splits import Split, kind, take_turns
 from swirl_lightning.environments.table import join, named, pick, values, without_actions
 from swirl_lightning.metrics import PredictionMetric
-from swirl_lightning.types import InputError, Transition, check_number
+from swirl_lightning.types import InputError, Transition, check_number, check_number_or_null
 
 log = logging.getLogger(__name__)
 
@@ -60,15 +60,15 @@ class TransitionDataModule(L.LightningDataModule, ABC):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        check_number("data.batch_size", batch_size, least=1)
+        check_number("data.eval_batch_size", eval_batch_size, least=1)
         for name, value in (
-            ("batch_size", batch_size),
-            ("eval_batch_size", eval_batch_size),
             ("num_labels", num_labels),
             ("num_label_episodes", num_label_episodes),
             ("eval_limit", eval_limit),
             ("validation_limit", validation_limit),
         ):
-            check_number(f"data.{name}", value, least=1)
+            check_number_or_null(f"data.{name}", value, least=1)
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.num_labels = num_labels

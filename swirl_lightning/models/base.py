@@ -28,6 +28,7 @@ from swirl_lightning.engine.half_attention import quicker_attention
 from swirl_lightning.models.precision import Precision, choose_dtype
 from swirl_lightning.models.quantized import prepare_quantized
 from swirl_lightning.models.weights import FullWeights, LoraWeights, Weights
+from swirl_lightning.plan.counts import check_layers
 from swirl_lightning.plan.memory import Memory
 from swirl_lightning.plan.shapes import dense_shape, shape_of
 from swirl_lightning.types import InputError, check_number
@@ -245,9 +246,9 @@ class PretrainedLM(BaseModel):
                 options["quantization_config"] = transformers.GgufConfig(dequantize=True)
         try:
             if auto_class is AutoModelForCausalLM and not gguf:
-                AutoConfig.from_pretrained(self.name, trust_remote_code=False)  # a wrong name is cheaper to find here
+                check_layers(AutoConfig.from_pretrained(self.name, trust_remote_code=False))  # cheaper to find here
             return auto_class.from_pretrained(self.name, trust_remote_code=False, **options)
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, InputError):
             raise
         except Exception as error:  # a damaged file can fail anywhere
             reason = str(error).strip().partition("\n")[0]

@@ -10,7 +10,7 @@ from typing import Literal
 
 from swirl_lightning.environments.loaders import Draw
 from swirl_lightning.modules.phases import PHASES, Phase
-from swirl_lightning.types import InputError, check_number
+from swirl_lightning.types import InputError, check_number, check_number_or_null
 
 PLACE = "trainer.warmup or trainer.iteration"
 
@@ -45,11 +45,11 @@ class Stage:
 
     def __post_init__(self) -> None:
         find_phase(self.phase)
-        check_number(f"{PLACE}: updates of a {self.phase!r} stage", self.updates, least=1)
-        check_number(f"{PLACE}: learning_rate of a {self.phase!r} stage", self.learning_rate, above=0)
-        check_number(f"{PLACE}: batch_size of a {self.phase!r} stage", self.batch_size, least=1)
-        check_number(f"{PLACE}: passes of a {self.phase!r} stage", self.passes, above=0)
-        check_number(f"{PLACE}: lr_warmup of a {self.phase!r} stage", self.lr_warmup, least=0)
+        check_number_or_null(f"{PLACE}: updates of a {self.phase!r} stage", self.updates, least=1)
+        check_number_or_null(f"{PLACE}: learning_rate of a {self.phase!r} stage", self.learning_rate, above=0)
+        check_number_or_null(f"{PLACE}: batch_size of a {self.phase!r} stage", self.batch_size, least=1)
+        check_number_or_null(f"{PLACE}: passes of a {self.phase!r} stage", self.passes, above=0)
+        check_number_or_null(f"{PLACE}: lr_warmup of a {self.phase!r} stage", self.lr_warmup, least=0)
         if self.updates is not None and self.passes is not None:
             raise InputError(
                 f"{PLACE}: found updates {self.updates} and passes {self.passes:g} of a {self.phase!r} stage, expected "

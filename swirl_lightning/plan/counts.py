@@ -11,7 +11,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
-from swirl_lightning.types import InputError
+from swirl_lightning.types import InputError, check_number
 
 SUBCLASSES = ("FalconLinear",)
 """What single models make of a linear layer that still is one; all others are routers and maps of groups."""
@@ -19,6 +19,9 @@ PAST = {"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"}
 """Types of models whose ``out_proj`` is read past what an adapter adds to it; ``dt_proj`` is in every model."""
 EXPERTS = {"gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"}
 """Layers that PEFT takes for experts in a model that holds these in one tensor: dense ones, shared ones."""
+
+MOST_LAYERS = 10_000
+"""More than any model has; making as many as a file says could take for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +66,23 @@ def adapted_layers(model: Any) -> dict[str, Any]:
     return {name: module for name, module in linear_layers(model) if name.rpartition(".")[2] not in left_out}
 
 
+def check_layers(config: Any) -> None:
+    """Refuse a configuration with no layer, or with more than a model could have.
+
+    Raises:
+        InputError: with the number that was found.
+    """
+    layers = getattr(config.get_text_config(decoder=True), "num_hidden_layers", 1)
+    check_number("model.base.name: num_hidden_layers of its config.json", layers, least=1, most=MOST_LAYERS)
+
+
 def count(config: Any) -> Counts:
     """The weights of the model that a Hugging Face configuration describes.
 
     Raises:
         InputError: it describes no causal LM.
     """
+    check_layers(config)
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)

@@ -10,7 +10,7 @@ from swirl_lightning.algorithms.objectives import sequence_reward
 from swirl_lightning.engine.rollouts import Rollouts
 from swirl_lightning.models import Policy
 from swirl_lightning.rewards.base import Rewards, ScoringTask
-from swirl_lightning.types import check_number
+from swirl_lightning.types import check_number_or_null
 
 NO_ANSWER = -10.0  # nats per token, the floor of the authors' release
 
@@ -26,7 +26,7 @@ class LikelihoodReward:
 
     def __init__(self, normalize: Literal["mean", "sum"] = "mean", floor: float | None = -10.0) -> None:
         self.normalize: Literal["mean", "sum"] = normalize
-        check_number("model.reward.floor", floor)
+        check_number_or_null("model.reward.floor", floor)
         self.floor = floor
 
     @torch.no_grad()

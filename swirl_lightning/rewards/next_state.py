@@ -14,7 +14,7 @@ from swirl_lightning.metrics.overlap import bag_f1
 from swirl_lightning.metrics.rouge import rouge_l
 from swirl_lightning.models import Policy
 from swirl_lightning.rewards.base import Rewards, ScoringTask
-from swirl_lightning.types import InputError, Prediction, check_number
+from swirl_lightning.types import InputError, Prediction, check_number_or_null
 
 Measure = Literal["exact", "changed_lines", "changed_tokens", "rouge_l", "bertscore"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
@@ -49,7 +49,7 @@ class NextStateReward:
                 f"NextStateReward.encoder: found {encoder} with the measure {measure!r}, expected a model's folder or "
                 "name with 'bertscore', and null with all others"
             )
-        check_number("NextStateReward.threshold", threshold, above=0, most=1)
+        check_number_or_null("NextStateReward.threshold", threshold, above=0, most=1)
         self.measure: Measure = measure
         self.threshold = threshold
         self.bertscore = None if encoder is None else BertScore(encoder)

@@ -26,6 +26,40 @@ LIGHT = [
 HEAVY = {"torch", "lightning", "pytorch_lightning", "transformers", "datasets"}
 
 
+MALFORMED = {
+    "model.fwm.learning_rate: found null": "--model.fwm.init_args.learning_rate=null",
+    "model.idm.max_new_tokens: found null": "--model.idm.init_args.max_new_tokens=null",
+    "data.batch_size: found null": "--data.init_args.batch_size=null",
+    "found 1000000000000000000000": "--model.fwm.init_args.grpo.group_size=1000000000000000000000",
+    "layout.start: found None": "--model.layout.start=null",
+    "error: trainer: `devices`": "--trainer.devices=-1",
+    "invalid accelerator name": "--trainer.accelerator=zzz",
+    "found bytes that are not UTF-8": "--trainer.default_root_dir=\udcff",
+}
+
+
+@pytest.mark.parametrize(("words", "option"), MALFORMED.items(), ids=list(MALFORMED))
+def test_a_malformed_option_is_one_line(words, option, tmp_path, capsys):
+    """No traceback: null where a number must be, numbers beyond all sizes, what Lightning refuses, odd bytes."""
+    root = f"--trainer.default_root_dir={tmp_path}"
+    assert main(["fit", f"--config={CONFIG}", root, option]) == 2
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert words in errors[-1]
+    assert errors[-1].startswith("error: ")
+    assert "Traceback" not in "".join(errors)
+
+
+@pytest.mark.parametrize("command", ["plan", "fit"])
+def test_help_that_cannot_be_printed_is_told(command):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "swirl_lightning", command, "--help"], stdout=full, stderr=subprocess.PIPE,
+            text=True, timeout=60,
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert "No space left" in done.stderr
+
+
 @pytest.mark.parametrize("args", LIGHT, ids=" ".join)
 def test_help_does_not_wait_for_what_is_heavy(args):
     code = (

@@ -6,7 +6,7 @@ import pytest
 import torch
 from families import FAMILIES, family_config, family_model
 from peft import LoraConfig, inject_adapter_in_model
-from transformers import CONFIG_MAPPING
+from transformers import CONFIG_MAPPING, LlamaConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL
 
 from swirl_lightning.engine import MicroBatchSizes
@@ -120,3 +120,11 @@ def test_what_is_no_causal_lm_is_refused_in_a_line(name, tmp_path):
     with pytest.raises(InputError, match=r"model\.base\.name") as caught:
         shape_of(str(tmp_path))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("layers", [0, -1, 10**12])
+def test_a_number_of_layers_that_no_model_has_is_refused(layers):
+    """Before any layer is made: as many as the file says could take for ever."""
+    config = LlamaConfig(num_hidden_layers=layers)
+    with pytest.raises(InputError, match=r"num_hidden_layers of its config\.json: found"):
+        count(config)

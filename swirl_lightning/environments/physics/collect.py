@@ -102,6 +102,8 @@ def _check_arguments(engine: Engine, tasks: list[str] | None, simplification: st
         "tasks": engine.wrapper.get_task_names(),
         "simplification": ["easy", *engine.wrapper.get_possible_simplifications()],
     }
+    if tasks == []:
+        raise InputError("swirl collect physics: tasks: found none, expected names of tasks, or null for all of them")
     given = {"tasks": tasks or [], "simplification": [name for name in simplification.split(",") if name]}
     for argument, names in given.items():
         if unknown := [name for name in names if name not in known[argument]]:
