@@ -89,7 +89,7 @@ def test_an_option_of_5000_digits(refused):
     [
         (["--help"], "gone", 141),
         (["plan", f"--config={ROOT / 'configs/debug.yaml'}"], "gone", 141),
-        (["fit", "--help"], "gone", 0),
+        (["fit", "--help"], "gone", 141),
         (["--help"], "full", 2),
         (["--help"], "closed", 0),
     ],
