@@ -138,7 +138,8 @@ def options_of(parser: ArgumentParser, prefix: str = "", path: str = "") -> Iter
 def within(key: str, kind: type, option: Option, value: str) -> list[str]:
     """The arguments that give an option of a class its value."""
     if kind.__name__ == "Stage":
-        stage = {"phase": "sft", "updates": "1"} | {option.name: value}
+        quoted = f"'{value}'" if "," in value else value  # else it would be two entries
+        stage = {"phase": "sft", "updates": "1"} | {option.name: quoted}
         return [f"{key}=[{{{', '.join(f'{name}: {its}' for name, its in stage.items())}}}]"]
     append = "+" if key.endswith("callbacks") else ""
     named = f"{key}{append}={kind.__module__}.{kind.__qualname__}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,11 +13,12 @@ import torch
 from swirl_lightning.codecs import Layout
 from swirl_lightning.types import InputError
 
+VERSION = "pytorch-lightning_version"
 WEIGHTS = {"swirl": dict, "state_dict": dict}
 """What every checkpoint holds."""
 
 WHOLE = WEIGHTS | {
-    "pytorch-lightning_version": str,
+    VERSION: str,
     "loops": dict,
     "callbacks": dict,
     "optimizer_states": list,
@@ -60,6 +62,10 @@ def read_checkpoint(path: str | Path, key: str) -> dict[str, Any]:
                 f"{key}: {path}: {name}: found {found}, expected a {kind.__name__}: someone has changed the file; take "
                 "another one of the run"
             )
+    if key == "--ckpt_path" and not re.match(r"\d+\.\d+", version := checkpoint[VERSION]):
+        raise InputError(
+            f"{key}: {path}: {VERSION}: found {version!r}, expected a version; take another one of the run"
+        )
     return checkpoint
 
 
