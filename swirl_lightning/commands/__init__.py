@@ -103,6 +103,8 @@ def _main(given: list[str]) -> int:
         _tell(f"error: {error.filename2 or error.filename or 'the system'}: {error.strerror or error}")
         return 2
     except Stopped as stopped:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(stopped.signal, signal.SIG_DFL)  # a second one, from here on, ends the process at once
         say(f"\n{stopped}{_continued(given)}", file=sys.stderr)
         return 128 + stopped.signal
     except FloatingPointError as error:

@@ -83,7 +83,7 @@ class Comparison:
         gains: one entry a metric, the FWM's first.
         updates: updates made after ``before``, up to and with ``after``.
         seconds: seconds these took.
-        path: names of the stages from ``before`` to ``after``.
+        path: names of the stages from ``before`` to ``after``; what a gate has thrown away is marked.
     """
 
     before: str | None
@@ -109,7 +109,9 @@ def compare(results: Row) -> Comparison:
         gains=tuple(Gain(key, number(old, key), number(new, key)) for key in sorted(_shown({*old, *new}), key=_order)),
         updates=round(sum(number(stage, "updates") or 0 for stage in between)),
         seconds=sum(number(stage, "seconds") or 0 for stage in between),
-        path=tuple(stage["stage"] for stage in stages[first : last + 1]),
+        path=tuple(
+            stage["stage"] + (" (not kept)" if stage.get("discarded") else "") for stage in stages[first : last + 1]
+        ),
     )
 
 

@@ -171,9 +171,9 @@ def test_python_m(tmp_path):
     ("raised", "code", "line"),
     [
         (
-            Stopped(signal.SIGTERM, "after update 3 of 8 of vim-1"),
-            143,
-            "stopped by SIGTERM after update 3 of 8 of vim-1; to continue: swirl fit --config 'my run.yaml' "
+            Stopped(signal.SIGINT, "after update 3 of 8 of vim-1"),
+            130,
+            "stopped by SIGINT after update 3 of 8 of vim-1; to continue: swirl fit --config 'my run.yaml' "
             "--ckpt_path=last",
         ),
     ],
@@ -183,7 +183,12 @@ def test_a_signal_is_told_with_what_continues(monkeypatch, capsys, raised, code,
         raise raised
 
     monkeypatch.setattr("swirl_lightning.commands.fit.fit", stopped)
-    assert main(["fit", "--config", "my run.yaml"]) == code
+    before = signal.getsignal(raised.signal)
+    try:
+        assert main(["fit", "--config", "my run.yaml"]) == code
+        assert signal.getsignal(raised.signal) == signal.SIG_DFL  # a second one ends the process, without a traceback
+    finally:
+        signal.signal(raised.signal, before)
     assert capsys.readouterr().err.strip() == line
 
 

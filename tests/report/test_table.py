@@ -57,3 +57,10 @@ def test_environments_stand_by_themselves_and_rollouts_by_their_ends(results):
     assert {"FWM exact match", "WEB FWM exact match", "TOOL IDM tool"} <= set(heads)
     assert heads.index("WEB FWM exact match") > heads.index("IDM exact match")
     assert [head for head in heads if "step" in head] == ["exact match, step 1", "exact match, step 3"]
+
+
+def test_a_stage_that_was_thrown_away_is_marked(results):
+    """Its metrics are those of the weights that are held."""
+    results["stages"][-1] |= {"metrics": results["stages"][-2]["metrics"], "discarded": {"test": {"fwm/logp": -9.0}}}
+    assert gain_table(results).endswith("warmup > vim-1 > elbo-1 (not kept)")
+    assert "-9.0" not in gain_table(results)
