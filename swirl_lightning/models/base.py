@@ -200,8 +200,7 @@ class PretrainedLM(BaseModel):
     def weights(self, tokenizer: Any, names: Iterable[str]) -> Weights:  # noqa: D102
         device = torch.get_default_device()
         dtype, why = choose_dtype(self.dtype, device)
-        scored = "; rewards are scored in float32" if dtype != torch.float32 else ""
-        log.info("base: %s (%s)%s", str(dtype).removeprefix("torch."), why, scored)
+        log.info("base: %s (%s)", str(dtype).removeprefix("torch."), why)
         options: dict[str, Any] = {"dtype": dtype}
         if self.quantize != "none":
             options["device_map"] = {"": device}  # quantised where it stays

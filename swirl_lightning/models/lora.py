@@ -18,15 +18,17 @@ class FusedLora(lora.Linear):
     """
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # noqa: D102
-        out = linear(self.base_layer, x)
         if self.disable_adapters:
-            return out
+            return linear(self.base_layer, x)
         (name,) = self.active_adapters
         down, up = self.lora_A[name].weight, self.lora_B[name].weight
+        flat = x.reshape(-1, x.shape[-1])  # of a product with two dimensions no view is returned: see below
+        out = linear(self.base_layer, flat)
         if few(x) and x.dtype != up.dtype:
-            return add_low_rank(out, x, down, up, self.scaling[name])
-        low = self.lora_A[name](x) * self.scaling[name]
-        flat = out.view(-1, out.shape[-1])
-        # what a quantised layer returns is a view that autograd does not let anyone write to
-        add = flat.addmm_ if type(self.base_layer) is nn.Linear else flat.addmm
-        return add(low.view(-1, low.shape[-1]), up.to(low.dtype).T).view(out.shape)
+            out = add_low_rank(out, flat, down, up, self.scaling[name])
+        else:
+            low = self.lora_A[name](flat) * self.scaling[name]
+            # in place on a view, autograd copies all gradients; and a quantised layer's view it lets no one write to
+            add = out.addmm_ if type(self.base_layer) is nn.Linear else out.addmm
+            out = add(low, up.to(low.dtype).T)
+        return out.view(*x.shape[:-1], -1)

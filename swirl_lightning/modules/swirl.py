@@ -223,7 +223,13 @@ class SWIRL(L.LightningModule):
                 compared=bool(role.grpo.beta) or role.grpo.inner_steps > 1, anchored=bool(role.grpo.anchor),
             )  # fmt: skip
 
-        return RunShape(of(self.fwm), of(self.idm), self.max_tokens, self.latent == "sample", bool(self.bootstrap))
+        exact = any(
+            getattr(reward, "precision", "float32") == "float32"
+            for reward in (self.reward, self.vim_reward or self.reward)
+        )
+        return RunShape(
+            of(self.fwm), of(self.idm), self.max_tokens, self.latent == "sample", bool(self.bootstrap), exact
+        )
 
     def _micro_batch_sizes(self, data: TransitionDataModule) -> MicroBatchSizes:
         """What ``micro_batch`` comes to on the trainer's device, asked before the model is loaded."""

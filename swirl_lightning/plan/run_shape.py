@@ -39,6 +39,7 @@ class RunShape:
         max_tokens: longest prompt and completion together.
         latent_sampled: whether the IDM's actions are drawn, not its most probable ones.
         bootstrap: whether the VIM phase has a supervised loss on the IDM's actions.
+        exact_rewards: whether rewards are scored in float32 on a base of half precision.
     """
 
     fwm: RoleShape
@@ -46,6 +47,7 @@ class RunShape:
     max_tokens: int
     latent_sampled: bool
     bootstrap: bool
+    exact_rewards: bool = True
 
     def reinforce(self, learner: RoleShape, scorer: RoleShape, batch_size: int) -> list[Pass]:
         """A GRPO update: sample, score, compare with the reference, learn."""
@@ -54,8 +56,9 @@ class RunShape:
             learner.max_new_tokens, truncated=learner.truncated,
         )  # fmt: skip
         asked = replace(
-            samples, kind="scoring", name=f"{scorer.name} rewards", row=samples.row + scorer.max_new_tokens, exact=True
-        )
+            samples, kind="scoring", name=f"{scorer.name} rewards", row=samples.row + scorer.max_new_tokens,
+            exact=self.exact_rewards,
+        )  # fmt: skip
         compared = [replace(samples, kind="scoring", name="reference")] if learner.compared else []
         return [samples, asked, *compared, replace(samples, kind="update", name=f"{learner.name} learns")]
 

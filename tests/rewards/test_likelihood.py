@@ -1,5 +1,6 @@
 """The frozen role's log-probability as a reward, against whole texts through the model."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -95,3 +96,18 @@ def test_weighted_sum(case):
 def test_weighted_sum_needs_a_weight_each():
     with pytest.raises(InputError, match="1 rewards but 2 weights"):
         WeightedSum([LikelihoodReward()], [1.0, 2.0])
+
+
+@pytest.mark.parametrize("precision", ["float32", "own"])
+def test_precision_of_the_scores(precision, case, toy_swirl, monkeypatch):
+    """What the rewards are scored in, and what the memory plan takes them to be scored in."""
+    rollouts, task, scorer, _ = case
+    widened = []
+    monkeypatch.setattr(scorer.weights, "scoring_precision", lambda: widened.append(True) or nullcontext())
+    reward = LikelihoodReward(precision=precision)
+    reward(rollouts, task, scorer)
+    assert bool(widened) == (precision == "float32")
+    for model in (toy_swirl(reward=reward), toy_swirl(vim_reward=reward, reward=reward)):
+        asked = [p for p in model._shape().reinforce(model._shape().fwm, model._shape().idm, 4) if "rewards" in p.name]
+        assert [p.exact for p in asked] == [precision == "float32"]
+    assert toy_swirl(reward=reward, vim_reward=LikelihoodReward())._shape().exact_rewards  # one of them is

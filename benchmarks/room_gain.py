@@ -1,0 +1,176 @@
+"""What each phase adds to a pretrained language model that has finished its warm-up: rooms, 27 labels.
+
+    python benchmarks/room_gain.py --model FOLDER_OR_NAME --out benchmarks/results/room_gain.json
+    python benchmarks/room_gain.py --show benchmarks/results/room_gain.json   # the table, without a run
+
+TextWorld as it comes with the package, `configs/textworld.yaml`, 200 held-out transitions. Every arm of a seed begins
+with the weights of the same warm-up, which ran until the validation rows no longer improved. Each stage after it has 60
+updates of 16 transitions. One `swirl fit` is one process on one thread; a finished arm is written at once, and a
+benchmark that was cut off goes on where it was when its command is given again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import statistics
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gain_runs import Ledger, Results, checkpoint, fit, monitored, schedule
+
+CONFIG = Path(__file__).parents[1] / "configs" / "textworld.yaml"
+METRICS = ("fwm/exact_match", "idm/exact_match", "fwm/logp", "idm/logp")
+UNGATED = ("--trainer.callbacks", json.dumps([{"class_path": "swirl_lightning.callbacks.PhaseCheckpoint"}]))
+"""No gate: what a phase does is to be seen."""
+
+
+def stage(phase: str, learning_rate: float) -> Results:
+    return {"phase": phase, "updates": 60, "batch_size": 16, "learning_rate": learning_rate}
+
+
+def role(name: str, **options: float | str) -> tuple[str, ...]:
+    return tuple(word for key, value in options.items() for word in (f"--model.{name}.init_args.{key}", str(value)))
+
+
+EXACT_E_STEP = (
+    "--model.reward", "swirl_lightning.rewards.LikelihoodReward", "--model.reward.init_args.normalize", "sum",
+    "--model.reward.init_args.floor", "null",
+    *role("idm", **{"grpo.beta": 1.0, "grpo.kl": "reward", "grpo.advantage_scale": "none", "grpo.group_size": 16}),
+)  # fmt: skip
+"""The gradient of the bound itself, with the IDM as the phase began for a prior: docs/variational_em.md."""
+VIM = role("fwm", **{"grpo.group_size": 8, "grpo.min_spread": 0.1})
+PLAIN_ELBO = role(
+    "idm", **{"sampling.temperature": 2.0, "sampling.top_k": 10, "grpo.group_size": 8, "grpo.min_spread": 0.1}
+)
+
+
+class Arm(NamedTuple):
+    """One way on.
+
+    Args:
+        start: the arm whose weights it begins with.
+        stages: what it does.
+        options: of its run.
+    """
+
+    start: str
+    stages: tuple[Results, ...]
+    options: tuple[str, ...] = ()
+
+
+ARMS = {
+    "sft-continue": Arm("warm-up", (stage("sft", 5e-5),)),
+    "bootstrap": Arm("warm-up", (stage("bootstrap", 2e-4),)),
+    "bootstrap, elbo": Arm("bootstrap", (stage("elbo", 1e-4),), EXACT_E_STEP),
+    "bootstrap, sleep": Arm("bootstrap", (stage("sleep", 1e-4),)),
+    "vim, elbo": Arm("warm-up", (stage("vim", 1e-4), stage("elbo", 1e-4)), (*VIM, *PLAIN_ELBO)),
+}
+
+
+def run(seed: int, arms: list[str], options: tuple[str, ...], folder: Path, ledger: Ledger) -> None:
+    """The arms of a seed, one after the other; those that others begin with come first, wanted or not."""
+    fixed = ("--config", str(CONFIG), "--seed_everything", str(seed), *options)
+    make(seed, "warm-up", (*fixed, "--trainer.iteration", "[]", "--trainer.iterations", "0"), folder, ledger)
+    for name, arm in ARMS.items():
+        wanted = name in arms or name in {ARMS[other].start for other in arms}
+        if wanted:
+            start = ("--model.init_from", str(checkpoint(folder / arm.start)))
+            make(seed, name, (*fixed, *UNGATED, *schedule(*arm.stages), *arm.options, *start), folder, ledger)
+
+
+def make(seed: int, name: str, options: tuple[str, ...], folder: Path, ledger: Ledger) -> None:
+    """One run, unless its results and its weights are at hand."""
+    if ledger.find(seed=seed, arm=name) and checkpoint(folder / name).exists():
+        return
+    fit(folder / name, *options)
+    stages = monitored(folder / name)
+    if not ledger.find(seed=seed, arm=name):
+        ledger.add({"seed": seed, "arm": name, "options": made_with(options), "stages": stages})
+        print(f"seed {seed}: {name} done", flush=True)
+
+
+def made_with(options: tuple[str, ...]) -> tuple[str, ...]:
+    """The options without the machine's paths, which end in the one of the warm-up."""
+    places = [options.index(word) for word in ("--model.init_from", "--model.base.init_args.name") if word in options]
+    return tuple(o for i, o in enumerate(options[2:], 2) if not any(i in (at, at + 1) for at in places))
+
+
+def table(content: Results) -> str:
+    """Mean and standard deviation over seeds of the last stage of each arm, and the gains over the warm-up."""
+    rows: list[Results] = content["rows"]
+    last = {(row["seed"], row["arm"]): row["stages"][-1]["metrics"] for row in rows}
+    lines = [
+        f"`{content['command']}`\n\n{content['machine']}\n",
+        "| after | seeds | " + " | ".join(METRICS) + " | seconds | gradient tokens |",
+        "|" + " --- |" * (len(METRICS) + 4),
+    ]
+    for name in ("warm-up", *ARMS):
+        seeds = sorted(seed for seed, arm in last if arm == name)
+        if not seeds:
+            continue
+        cells = [cell([last[s, name][m] for s in seeds], [last[s, "warm-up"][m] for s in seeds]) for m in METRICS]
+        spent = [cost(rows, s, name) for s in seeds]
+        cells += [f"{statistics.mean(part) / unit:.0f}{sign}" for part, unit, sign in zip(
+            zip(*spent, strict=True), (1, 1e3), ("", " k"), strict=True
+        )]  # fmt: skip
+        lines.append(f"| {name} | {', '.join(map(str, seeds))} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def cell(after: list[float], before: list[float]) -> str:
+    gains = [a - b for a, b in zip(after, before, strict=True)]
+    spread = f" ± {statistics.stdev(after):.3f}" if len(after) > 1 else ""
+    change = f" ({statistics.mean(gains):+.3f}; {sum(g > 0 for g in gains)} of {len(gains)})" if any(gains) else ""
+    return f"{statistics.mean(after):.3f}{spread}{change}"
+
+
+def cost(rows: list[Results], seed: int, name: str) -> tuple[float, int]:
+    """Seconds and gradient tokens since the warm-up, those of the arm that it begins with included."""
+    if name == "warm-up":
+        return 0.0, 0
+    (row,) = (row for row in rows if row["seed"] == seed and row["arm"] == name)
+    seconds, tokens = cost(rows, seed, ARMS[name].start)
+    own = row["stages"]
+    return seconds + sum(s["seconds"] for s in own), tokens + sum(s["gradient_tokens"] for s in own)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--show", type=Path, help="print the table of a file of results, and run nothing")
+    parser.add_argument("--model", help="name or folder of the language model; default: the configuration's")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[11, 12, 13])
+    parser.add_argument("--arms", nargs="+", choices=tuple(ARMS), default=list(ARMS))
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/room_gain.json"))
+    parser.add_argument("--runs", type=Path, default=Path("runs/room_gain"), help="where run folders are made")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="seeds at a time, one thread each")
+    options = parser.parse_args()
+    if options.show:
+        print(table(json.loads(options.show.read_text())))
+        return
+    data = ("--data.init_args.eval_limit", "200", "--data.init_args.validation_limit", "120")
+    model = ("--model.base.init_args.name", options.model) if options.model else ()
+    about: dict[str, Any] = {
+        "command": shlex.join(["python", *sys.argv]),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread a run, {options.jobs} seeds at a time",
+        "settings": {"config": CONFIG.name, "data": data},
+    }
+    ledger = Ledger(options.out, about)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for each in [
+            pool.submit(run, seed, options.arms, (*data, *model), options.runs / f"seed{seed}", ledger)
+            for seed in options.seeds
+        ]:
+            each.result()
+    print(table(ledger.content))
+
+
+if __name__ == "__main__":
+    main()
