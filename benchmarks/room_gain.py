@@ -40,7 +40,7 @@ def role(name: str, **options: float | str) -> tuple[str, ...]:
 
 EXACT_E_STEP = (
     "--model.reward", "swirl_lightning.rewards.LikelihoodReward", "--model.reward.init_args.normalize", "sum",
-    "--model.reward.init_args.floor", "null",
+    "--model.reward.init_args.floor", "null", "--model.reward.init_args.precision", "own",
     *role("idm", **{"grpo.beta": 1.0, "grpo.kl": "reward", "grpo.advantage_scale": "none", "grpo.group_size": 16}),
 )  # fmt: skip
 """The gradient of the bound itself, with the IDM as the phase began for a prior: docs/variational_em.md."""
@@ -65,10 +65,9 @@ class Arm(NamedTuple):
 
 
 ARMS = {
-    "sft-continue": Arm("warm-up", (stage("sft", 5e-5),)),
     "bootstrap": Arm("warm-up", (stage("bootstrap", 2e-4),)),
     "bootstrap, elbo": Arm("bootstrap", (stage("elbo", 1e-4),), EXACT_E_STEP),
-    "bootstrap, sleep": Arm("bootstrap", (stage("sleep", 1e-4),)),
+    "sft-continue": Arm("warm-up", (stage("sft", 5e-5),)),
     "vim, elbo": Arm("warm-up", (stage("vim", 1e-4), stage("elbo", 1e-4)), (*VIM, *PLAIN_ELBO)),
 }
 

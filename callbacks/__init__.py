@@ -14,6 +14,7 @@ from swirl_lightning.callbacks.predictions import PredictionWriter
 from swirl_lightning.callbacks.progress import PhaseProgress
 from swirl_lightning.callbacks.recorder import RunRecorder
 from swirl_lightning.callbacks.report import RunReport
+from swirl_lightning.callbacks.round_trip import RoundTrip
 from swirl_lightning.callbacks.stop import StopOnSignal
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "PhaseProgress",
     "PhaseStart",
     "PredictionWriter",
+    "RoundTrip",
     "RunRecorder",
     "RunReport",
     "StopConverged",

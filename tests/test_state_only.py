@@ -18,7 +18,7 @@ from swirl_lightning.modules import SWIRL
 CONFIG = Path(__file__).parents[1] / "configs/debug.yaml"
 TIMED = ("share_generation", "share_scoring", "share_update", "tokens_per_second")
 POISON = {"state_only": "QJX{} the jinx", "validation": "ZKV{} the vex", "test": "ZKV{} the vex"}
-PHASES = {"pretrain", "sft", "bootstrap", "vim", "elbo", "sleep"}
+PHASES = {"pretrain", "sft", "bootstrap", "vim", "elbo"}
 POISONED = pytest.mark.filterwarnings("ignore:.*the state-only half has 400 actions")
 
 
@@ -48,9 +48,9 @@ def runs(tmp_path_factory, poisoned_data):
         folders.append(tmp_path_factory.mktemp("run"))
         with pytest.MonkeyPatch.context() as patch:
             seen = spy(patch)
-            more = [f"--trainer.iteration+={{phase: {phase}, updates: 4}}" for phase in ("bootstrap", "sleep")]
+            bootstrap = "--trainer.iteration+={phase: bootstrap, updates: 4}"
             quiet = "--trainer.enable_progress_bar=false"
-            options = [f"--trainer.default_root_dir={folders[-1]}", f"--data.root={data}", *more, quiet]
+            options = [f"--trainer.default_root_dir={folders[-1]}", f"--data.root={data}", bootstrap, quiet]
             assert main(["fit", f"--config={CONFIG}", *options]) == 0
     return folders[0] / "version_0", folders[1] / "version_0", seen
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Literal
 
@@ -117,11 +117,6 @@ class TextCodec:
 
         self._kept = Encodings(kept_table(f"ids-{name}", SCHEMA, batches))
         return self._kept.sizes()
-
-    def target(self, transition: Transition, next_state: str) -> Ids:
-        """What the FWM writes for another next state of the transition, in its canonical form; not kept."""
-        other = replace(transition, next_state=next_state)
-        return self._ids([self._target(other)], [other])[0]
 
     def action(self, ids: Ids) -> str:
         """The action that an IDM completion says."""

@@ -183,8 +183,6 @@ class GRPOMixin(ABC):
         rows = [(*target, self.policy.eos) for target in lesson.targets]
         lengths = list(map(len, rows))
         normalizer = mean_over_processes(float(sum(lengths)), self.policy.parameters()[0].device)
-        if not rows:  # of this process; the others may have some
-            return 0.0
         objective = SupervisedObjective(normalizer, lesson.weight)
         return sum(self.policy.accumulate(lesson.prompts, torch.arange(len(rows)), rows, lengths, objective))
 

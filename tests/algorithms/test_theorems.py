@@ -216,34 +216,6 @@ def test_em_never_lowers_the_evidence(seed):
         assert values[-1] > values[0] + 0.1
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_supervised_training_on_the_forward_models_dreams_is_the_sleep_step(seed):
-    """Its loss has minus the gradient in phi of the bound on the information; its minimum is the posterior.
-
-    The actions come from a distribution that the phase does not change, the inverse model's as the phase began.
-    """
-    data_XY, forward_XZY, inverse_XYZ, _ = random_world(seed)
-    joint_XZ = labels(data_XY, inverse_XYZ)
-    dreamt_XYZ = (joint_XZ[..., None] * forward_XZY.softmax(-1)).transpose(1, 2)  # D(x) p(z | x) P(y^ | x, z)
-    learner_XYZ = inverse_XYZ.clone().requires_grad_()
-
-    def bound(logits):
-        reward_XYZ = reward_of(logits.log_softmax(-1))
-        entropy = -(joint_XZ * (joint_XZ / joint_XZ.sum(1, keepdim=True)).log()).sum()
-        return information_bound((dreamt_XYZ * reward_XYZ).sum()[None], entropy)
-
-    (expected,) = torch.autograd.grad(bound(learner_XYZ), learner_XYZ)
-    (gradient,) = torch.autograd.grad(-(dreamt_XYZ * learner_XYZ.log_softmax(-1)).sum(), learner_XYZ)
-    torch.testing.assert_close(-gradient, expected, rtol=1e-10, atol=1e-12)
-    information = mutual_information(data_XY, forward_XZY, inverse_XYZ)
-    assert bound(inverse_XYZ) < information - 0.01
-    torch.testing.assert_close(bound(dreamt_XYZ.log()), information, rtol=1e-10, atol=1e-12)
-    # that minimum is the E-step too, where the prior is the one that the actions were drawn from
-    prior_XZ = (joint_XZ / joint_XZ.sum(1, keepdim=True)).log()
-    reached = elbo(forward_XZY, dreamt_XYZ.log(), prior_XZ)
-    torch.testing.assert_close(reached, evidence(forward_XZY, prior_XZ), rtol=1e-10, atol=1e-12)
-
-
 @pytest.mark.parametrize("scale", ["group", "none"])
 def test_what_does_not_depend_on_the_action_changes_no_update(scale):
     """A reward relative to log P(y | x) has the advantages of the plain one."""

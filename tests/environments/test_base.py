@@ -77,7 +77,7 @@ def fit(tmp_path, data, stage, index=0, module=None, **kwargs):
 
 @pytest.mark.filterwarnings("ignore:data. the state-only half", "ignore:.*limit_.*", "ignore:.*num_workers.*")
 class TestLoaders:
-    @pytest.mark.parametrize("phase", ["vim", "elbo", "bootstrap", "sleep", "pretrain"])
+    @pytest.mark.parametrize("phase", ["vim", "elbo", "bootstrap", "pretrain"])
     def test_no_action_reaches_a_state_only_phase(self, tmp_path, splits, phase):
         module = fit(tmp_path, Made(splits), Stage(phase))
         assert module.train_batches
@@ -92,7 +92,6 @@ class TestLoaders:
             ("bootstrap", {"state_only"}, True),
             ("vim", {"state_only"}, True),
             ("elbo", {"state_only"}, True),
-            ("sleep", {"state_only"}, True),
         ],
     )
     def test_each_phase_has_its_pools(self, tmp_path, splits, phase, pools, anchored):

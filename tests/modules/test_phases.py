@@ -55,14 +55,13 @@ def fit(toy_trainer, toy_data):
     return run
 
 
-PHASES = ("pretrain", "sft", "bootstrap", "vim", "elbo", "sleep", "vim")
+PHASES = ("pretrain", "sft", "bootstrap", "vim", "elbo", "vim")
 LEARNERS = {
     "pretrain": {"fwm"},
     "warmup": {"fwm", "idm"},
     "bootstrap": {"fwm"},
     "vim": {"fwm"},
     "elbo": {"idm"},
-    "sleep": {"idm"},
     "vimb": {"fwm"},
 }
 
@@ -181,10 +180,10 @@ def test_shared_weights(toy_swirl, fit, spy):
 
     likelihood, model.reward = model.reward, Spy()
     latent = spy(model.idm, "answer")
-    watch, _ = fit(model, "pretrain", "sft", "bootstrap", "vim", "elbo", "sleep")
+    watch, _ = fit(model, "pretrain", "sft", "bootstrap", "vim", "elbo")
     assert model.weights.names == ("shared", "reference")
     assert scorers == ["reference"] * 4
-    assert [kwargs["policy"].name for _, kwargs, _ in latent if "policy" in kwargs] == ["reference"] * 6
+    assert [kwargs["policy"].name for _, kwargs, _ in latent if "policy" in kwargs] == ["reference"] * 4
     for stage, updates in watch.after.items():
         for after in updates:
             assert torch.equal(after["reference"], watch.started[stage]["shared"])
@@ -192,7 +191,7 @@ def test_shared_weights(toy_swirl, fit, spy):
     assert all(sets == [{"shared"}] * 2 for sets in watch.trainable.values())
 
 
-@pytest.mark.parametrize("phase", ["pretrain", "sft", "bootstrap", "vim", "elbo", "sleep"])
+@pytest.mark.parametrize("phase", ["pretrain", "sft", "bootstrap", "vim", "elbo"])
 def test_not_a_number_stops_the_run(phase, toy_swirl, fit):
     """With the phase and the update in the message."""
     model = toy_swirl()
@@ -226,7 +225,7 @@ def test_not_a_number_from_a_reward_stops_the_run(toy_swirl, fit):
 
 def test_generated_tokens_carry_no_gradient(toy_swirl, fit):
     """Tokens counted for the gradient are those of the update's forward; generation and scoring are not among them."""
-    _, history = fit(toy_swirl(), "sft", "bootstrap", "vim", "elbo", "sleep", updates=1)
+    _, history = fit(toy_swirl(), "sft", "bootstrap", "vim", "elbo", updates=1)
     rows = {row["stage"]: row for row in history}
     assert rows["warmup"]["gradient_tokens"] == rows["warmup"]["tokens"]
     for stage in ("vim", "elbo"):

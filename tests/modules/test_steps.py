@@ -86,53 +86,6 @@ def test_bootstrap_phase(anchor, phase_swirl, spy):
     assert (model.fwm.policy.gradient_tokens - before == read) == (anchor == 0)
 
 
-@pytest.mark.parametrize("prior", ["state", "posterior"])
-@pytest.mark.parametrize("anchor", [0.0, 0.25])
-def test_sleep_phase(anchor, prior, phase_swirl, spy, monkeypatch):
-    """The IDM is shown what the FWM made of the actions, not the observed next state, where that is a next state."""
-    model, data = phase_swirl("sleep", idm={"anchor": anchor, "prior": prior})
-    model.weights.copy("fwm", "reference")  # the prior is the reference's, whatever the IDM has become since
-    batch, layout = Batch(data.state_only[:4], data.labelled[:3]), model.codec.prompts()
-    codes = [model.codec.encode(t) for t in batch.pairs]
-    texts = iter(["a b c", None, batch.pairs[2].state, "d e f"])  # read; malformed; no change; read
-    monkeypatch.setattr(model.fwm, "read", lambda *_: next(texts))
-    ended = [True] * 4
-    for role in (model.idm, model.fwm):
-        answer = role.answer
-        monkeypatch.setattr(
-            role, "answer", lambda *args, answer=answer, **kwargs: answer(*args, **kwargs)._replace(ended=ended)
-        )
-    actions, dreams = spy(model.idm, "answer"), spy(model.fwm, "answer")
-    loss, gradient, figures = captured_loss(model, "sleep", batch)
-
-    (asked, _), drawn_by, answers = actions[0][0], actions[0][1]["policy"], actions[0][2]
-    assert drawn_by is model.idm.reference
-    assert asked == [layout.prior(c.x) if prior == "state" else layout.inverse(c.x, c.y) for c in codes]
-    assert dreams[0][0][0] == [layout.forward(c.x, z) for c, z in zip(codes, answers.ids, strict=True)]
-    shown = [replace(batch.pairs[i], next_state=text) for i, text in ((0, "a b c"), (3, "d e f"))]
-    seen = [layout.inverse(c.x, c.y) for c in map(model.codec.encode, shown)]
-    own = supervised(model.idm, Lesson(seen, [answers.ids[0], answers.ids[3]]))
-    (value, direction) = own
-    if anchor:
-        true = supervised(model.idm, *lessons(model, model.idm, batch.labelled))
-        value, direction = (value + anchor * true[0]) / (1 + anchor), (direction + anchor * true[1]) / (1 + anchor)
-    assert loss == pytest.approx(value, abs=1e-6)
-    torch.testing.assert_close(gradient, direction, atol=1e-6, rtol=1e-4)
-    assert figures["valid_share"] == 0.5
-
-
-def test_sleep_without_any_dream_learns_from_the_labels_alone(phase_swirl, monkeypatch):
-    model, data = phase_swirl("sleep", idm={"anchor": 1.0})
-    monkeypatch.setattr(model.fwm, "read", lambda *_: None)
-    loss, gradient, figures = captured_loss(model, "sleep", Batch(data.state_only[:3], data.labelled[:3]))
-    true = supervised(model.idm, *lessons(model, model.idm, data.labelled[:3]))
-    assert (loss, figures["valid_share"]) == (pytest.approx(true[0] / 2, abs=1e-6), 0)
-    torch.testing.assert_close(gradient, true[1] / 2, atol=1e-6, rtol=1e-4)
-    model.idm.grpo = replace(model.idm.grpo, anchor=0.0)
-    model.updates.step = lambda role, loss: loss
-    assert PHASES["sleep"].step(model, Batch(data.state_only[:3], []))["loss"] == 0
-
-
 def test_pretrain_reads_states_only(phase_swirl, spy):
     model, data = phase_swirl("pretrain")
     calls = spy(model.fwm.policy, "accumulate")

@@ -5,7 +5,6 @@ from swirl_lightning.modules.phases.bootstrap import Bootstrap
 from swirl_lightning.modules.phases.elbo import ELBO
 from swirl_lightning.modules.phases.pretrain import Pretrain
 from swirl_lightning.modules.phases.sft import SFT
-from swirl_lightning.modules.phases.sleep import Sleep
 from swirl_lightning.modules.phases.vim import VIM
 
 PHASES: dict[str, Phase] = {
@@ -16,8 +15,7 @@ PHASES: dict[str, Phase] = {
         Bootstrap(),
         VIM(),
         ELBO(),
-        Sleep(),
     )
 }
 
-__all__ = ["ELBO", "PHASES", "SFT", "VIM", "Bootstrap", "Phase", "Pretrain", "Run", "Sleep"]
+__all__ = ["ELBO", "PHASES", "SFT", "VIM", "Bootstrap", "Phase", "Pretrain", "Run"]
