@@ -25,7 +25,8 @@ from typing import Any, NamedTuple
 from gain_runs import Ledger, Results, checkpoint, fit, monitored, schedule
 
 CONFIG = Path(__file__).parents[1] / "configs" / "textworld.yaml"
-METRICS = ("fwm/exact_match", "idm/exact_match", "fwm/logp", "idm/logp")
+SHARES = {"FWM exact match": "fwm/exact_match", "IDM exact match": "idm/exact_match"}
+LOGPS = {"FWM log-prob": "fwm/logp", "IDM log-prob": "idm/logp"}
 UNGATED = ("--trainer.callbacks", json.dumps([{"class_path": "swirl_lightning.callbacks.PhaseCheckpoint"}]))
 """No gate: what a phase does is to be seen."""
 
@@ -101,32 +102,34 @@ def made_with(options: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def table(content: Results) -> str:
-    """Mean and standard deviation over seeds of the last stage of each arm, and the gains over the warm-up."""
+    """Mean ± standard deviation over seeds of the last stage of each arm; in brackets the gain in points."""
     rows: list[Results] = content["rows"]
     last = {(row["seed"], row["arm"]): row["stages"][-1]["metrics"] for row in rows}
-    lines = [
-        f"`{content['command']}`\n\n{content['machine']}\n",
-        "| after | seeds | " + " | ".join(METRICS) + " | seconds | gradient tokens |",
-        "|" + " --- |" * (len(METRICS) + 4),
-    ]
+    head = ("after", "seeds", *SHARES, *LOGPS, "seconds", "gradient tokens")
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for name in ("warm-up", *ARMS):
         seeds = sorted(seed for seed, arm in last if arm == name)
         if not seeds:
             continue
-        cells = [cell([last[s, name][m] for s in seeds], [last[s, "warm-up"][m] for s in seeds]) for m in METRICS]
-        spent = [cost(rows, s, name) for s in seeds]
-        cells += [f"{statistics.mean(part) / unit:.0f}{sign}" for part, unit, sign in zip(
-            zip(*spent, strict=True), (1, 1e3), ("", " k"), strict=True
-        )]  # fmt: skip
+        cells = []
+        for metric in SHARES.values():
+            after, before = ([last[seed, arm][metric] for seed in seeds] for arm in (name, "warm-up"))
+            gains = [100 * (a - b) for a, b in zip(after, before, strict=True)]
+            rose = f" ({spread(gains, '+.1f')}; {sum(g > 0 for g in gains)} of {len(gains)})" if any(gains) else ""
+            cells.append(spread(after, ".3f") + rose)
+        cells += [f"{statistics.mean(last[seed, name][metric] for seed in seeds):.3f}" for metric in LOGPS.values()]
+        seconds, tokens = zip(*(cost(rows, seed, name) for seed in seeds), strict=True)
+        if name != "warm-up":
+            cells += [f"{statistics.mean(seconds):.0f}", f"{statistics.mean(tokens) / 1e3:.0f} k"]
+        else:
+            cells += ["", ""]
         lines.append(f"| {name} | {', '.join(map(str, seeds))} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def cell(after: list[float], before: list[float]) -> str:
-    gains = [a - b for a, b in zip(after, before, strict=True)]
-    spread = f" ± {statistics.stdev(after):.3f}" if len(after) > 1 else ""
-    change = f" ({statistics.mean(gains):+.3f}; {sum(g > 0 for g in gains)} of {len(gains)})" if any(gains) else ""
-    return f"{statistics.mean(after):.3f}{spread}{change}"
+def spread(values: list[float], form: str) -> str:
+    mean = format(statistics.mean(values), form)
+    return mean if len(values) < 2 else f"{mean} ± {format(statistics.stdev(values), form.lstrip('+'))}"
 
 
 def cost(rows: list[Results], seed: int, name: str) -> tuple[float, int]:
@@ -152,7 +155,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="seeds at a time, one thread each")
     options = parser.parse_args()
     if options.show:
-        print(table(json.loads(options.show.read_text())))
+        content = json.loads(options.show.read_text())
+        print(f"`{content['command']}`\n\n{content['machine']}\n\n{table(content)}")
         return
     data = ("--data.init_args.eval_limit", "200", "--data.init_args.validation_limit", "120")
     model = ("--model.base.init_args.name", options.model) if options.model else ()

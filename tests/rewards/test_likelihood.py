@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from swirl_lightning.algorithms.grpo import group_advantages
 from swirl_lightning.engine.rollouts import Rollouts
 from swirl_lightning.rewards import LikelihoodReward, Rewards, ScoringTask, WeightedSum
 from swirl_lightning.types import InputError
@@ -111,3 +112,23 @@ def test_precision_of_the_scores(precision, case, toy_swirl, monkeypatch):
         asked = [p for p in model._shape().reinforce(model._shape().fwm, model._shape().idm, 4) if "rewards" in p.name]
         assert [p.exact for p in asked] == [precision == "float32"]
     assert toy_swirl(reward=reward, vim_reward=LikelihoodReward())._shape().exact_rewards  # one of them is
+
+
+@pytest.mark.parametrize("normalize", ["mean", "sum"])
+def test_what_is_no_answer_gets_the_worst_reward_of_its_group(normalize, case):
+    rollouts, task, scorer, _ = case  # the last row, of the second group, has no end
+    plain = LikelihoodReward(normalize, floor=None)(rollouts, task, scorer).total
+    worst = LikelihoodReward(normalize, floor=None, invalid="worst")(rollouts, task, scorer).total
+    assert torch.equal(worst[:3], plain[:3])
+    assert plain[3] < worst[3] == worst[2]
+    broken = replace(task, texts=(None, "text", None, None))  # of one group a row is left, of the other none
+    worst = LikelihoodReward(normalize, floor=-99.0, invalid="worst")(rollouts, broken, scorer).total
+    assert torch.equal(worst[:2], plain[1].expand(2))
+    assert worst[2:].tolist() == [-99, -99]
+
+
+def test_valid_completions_keep_their_advantages_beside_an_invalid_one():
+    """At the floor one invalid completion takes nearly all of the spread; as the worst one it takes none of it."""
+    floor, worst = (group_advantages(torch.tensor([[-0.4, -0.5, -0.6, lowest]])) for lowest in (-10.0, -0.6))
+    assert (floor[0, 0] - floor[0, 2]).abs() < 0.1
+    assert (worst[0, 0] - worst[0, 2]).abs() > 1
