@@ -32,7 +32,7 @@ UNGATED = ("--trainer.callbacks", json.dumps([{"class_path": "swirl_lightning.ca
 
 
 def stage(phase: str, learning_rate: float) -> Results:
-    return {"phase": phase, "updates": 60, "batch_size": 16, "learning_rate": learning_rate}
+    return {"phase": phase, "updates": 60, "batch_size": 16, "learning_rate": learning_rate, "until": None}
 
 
 def role(name: str, **options: float | str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Updates of benchmarks/vs_trl.py on the quickstart's TextWorld transitions, after configs/textworld.yaml's warm-up."""
+"""Updates of benchmarks/vs_trl.py on the quickstart's TextWorld transitions, after a short warm-up."""
 
 from __future__ import annotations
 
@@ -18,11 +18,16 @@ from swirl_lightning.models import PretrainedLM
 from swirl_lightning.types import Role, Transition
 
 CONFIG = Path(__file__).parents[1] / "configs" / "textworld.yaml"
+SIZE = 8
+GROUPS = {"fwm": 4, "idm": 8}
+BETAS = {"fwm": 0.04, "idm": 0.1}
+WARMUP = "[{phase: sft, updates: 24, learning_rate: 5.0e-4, batch_size: 8, until: null}]"
+"""After which half of a group's completions are distinct; after a finished warm-up hardly any are."""
 UPDATES = 8  # of the check, the warm-up, five that are timed and one that is profiled
 
 
 def textworld_works(model: str, folder: Path) -> list[Work]:
-    """A VIM and an ELBO phase with the sizes of the configuration.
+    """A VIM and an ELBO phase.
 
     Args:
         model: as ``PretrainedLM`` takes it.
@@ -34,19 +39,18 @@ def textworld_works(model: str, folder: Path) -> list[Work]:
     data = TextWorldDataModule()
     data.setup()
     rng = random.Random(0)
-    size = config["data"]["init_args"]["batch_size"]
-    transitions = rng.sample(data.validation, UPDATES * size)  # these have actions, which a VIM prompt needs
-    batches = [transitions[i : i + size] for i in range(0, len(transitions), size)]
+    transitions = rng.sample(data.validation, UPDATES * SIZE)  # these have actions, which a VIM prompt needs
+    batches = [transitions[i : i + SIZE] for i in range(0, len(transitions), SIZE)]
     checkpoint = warm_up(model, folder)
     works: list[Work] = []
     phases: tuple[tuple[Role, Callable[[TextCodec, Transition], Group]], ...]
     phases = (("fwm", vim_group), ("idm", elbo_group))
     for role, group_of in phases:
         options = config["model"][role]["init_args"]
-        group = options["grpo"]["group_size"]
+        group = GROUPS[role]
         updates = tuple(tuple(group_of(codec, t) for t in batch) for batch in batches)
         longest = max(len(group.prompt) for update in updates for group in update)
-        completions = random_completions(size, group, options["max_new_tokens"], rng)
+        completions = random_completions(SIZE, group, options["max_new_tokens"], rng)
         works.append(
             Work(
                 role=role,
@@ -58,16 +62,17 @@ def textworld_works(model: str, folder: Path) -> list[Work]:
                 group_size=group,
                 max_tokens=options["max_new_tokens"],
                 eos=codec.eos,
-                beta=options["grpo"]["beta"],
-                micro_batch=trl_rows(size * group, longest + options["max_new_tokens"]),
+                beta=BETAS[role],
+                micro_batch=trl_rows(SIZE * group, longest + options["max_new_tokens"]),
             )
         )
     return works
 
 
 def warm_up(model: str, folder: Path) -> Path:
-    """The checkpoint of the configuration's supervised stage."""
+    """The checkpoint of a supervised stage with the configuration's model."""
     command = [sys.executable, "-m", "swirl_lightning", "fit", "--config", str(CONFIG), "--trainer.iterations", "0"]
+    command += ["--trainer.warmup", WARMUP, "--trainer.callbacks", "[]"]
     command += ["--model.base.init_args.name", model, "--model.base.init_args.dtype", "float32"]
     command += ["--data.init_args.eval_limit", "1", "--trainer.default_root_dir", str(folder)]
     subprocess.run(command, check=True)
