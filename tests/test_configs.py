@@ -1,5 +1,6 @@
 """Every shipped configuration and every option: they parse, they are explained, and a wrong key is named."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -60,6 +61,21 @@ def test_config_says_how_to_run_it_and_what_it_is(path):
     lines = path.read_text().splitlines()
     assert lines[0] == f"# swirl fit --config {path.relative_to(ROOT)}"
     assert lines[1].startswith("# ")
+
+
+@pytest.mark.parametrize("name", ["warmup", "iteration"])
+@pytest.mark.parametrize("form", ["--trainer.{}={}", "--trainer.{} {}"])
+def test_stages_that_are_given_anew_have_nothing_of_the_old_ones(parsed, name, form):
+    """As many of them as the configuration has, and other ones."""
+    old = parsed("fit", f"--config={ROOT}/configs/textworld.yaml").config.fit.trainer[name]
+    assert any(stage.until or stage.learning_rate for stage in old)
+    words = form.format(name, json.dumps([{"phase": "vim", "passes": 1}] * len(old), separators=(",", ":"))).split()
+    new = parsed("fit", f"--config={ROOT}/configs/textworld.yaml", *words).config.fit.trainer[name]
+    assert [(s.phase, s.updates, s.passes, s.until, s.learning_rate) for s in new] == [
+        ("vim", None, 1, None, None)
+    ] * len(old)
+    one_more = f"--trainer.{name}+=" + json.dumps({"phase": "vim"})
+    assert parsed("fit", f"--config={ROOT}/configs/textworld.yaml", one_more).config.fit.trainer[name][:-1] == old
 
 
 @every_config

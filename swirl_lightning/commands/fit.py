@@ -44,6 +44,9 @@ PARSERS = {
 }
 
 
+STAGES = ("--trainer.warmup", "--trainer.iteration")
+
+
 class ClassOptions(NamedTuple):
     """A class that a run may name, and where."""
 
@@ -153,7 +156,8 @@ class SwirlCLI(LightningCLI):
 
         This early, because Lightning opens the file right after this, and says nothing of use where it cannot.
         """
-        self.config = parser.parse_args(args)
+        given = sys.argv[1:] if args is None else args
+        self.config = parser.parse_args(_with_new_lists(given) if isinstance(given, list) else given)
         subcommand = self.config.subcommand
         config = self.config[subcommand]
         if not isinstance(config.seed_everything, bool):
@@ -208,6 +212,18 @@ class SwirlCLI(LightningCLI):
         config = self.parser.dump(self.config, skip_link_targets=False, skip_unset=False, format="yaml")
         trainer: Any = self.trainer
         trainer.recorder.config = yaml.safe_load(config)[self.subcommand]
+
+
+def _with_new_lists(args: list[str]) -> list[str]:
+    """Empty a list of stages before it is given anew.
+
+    Else jsonargparse fills what a stage leaves out from the one that stood at its place in the configuration.
+    """
+    made: list[str] = []
+    for word in args:
+        name = word.partition("=")[0]
+        made += [f"{name}=[]", word] if name in STAGES else [word]
+    return made
 
 
 def _last(root: Path, version: int) -> Path:
