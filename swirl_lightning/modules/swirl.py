@@ -36,7 +36,7 @@ from swirl_lightning.plan.page import UNKNOWN, Plan
 from swirl_lightning.plan.passes import Pass
 from swirl_lightning.plan.run_shape import RoleShape, RunShape
 from swirl_lightning.plan.sizes import available_bytes
-from swirl_lightning.rewards import LikelihoodReward, Reward
+from swirl_lightning.rewards import LikelihoodReward, Reward, scored_in_float32
 from swirl_lightning.types import Batch, InputError, Prediction, Role, Transition, check_number
 
 REFERENCE = "reference"

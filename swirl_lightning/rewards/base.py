@@ -54,6 +54,11 @@ class Reward(Protocol):
         ...
 
 
+def scored_in_float32(*rewards: Reward) -> bool:
+    """Whether any of them may score on a half-precision base in float32, which takes more memory; most do not say."""
+    return any(getattr(reward, "precision", "float32") == "float32" for reward in rewards)
+
+
 @dataclass
 class WeightedSum:
     """The weighted sum of several rewards; each of them is logged.
