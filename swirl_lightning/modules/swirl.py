@@ -223,10 +223,7 @@ class SWIRL(L.LightningModule):
                 compared=bool(role.grpo.beta) or role.grpo.inner_steps > 1, anchored=bool(role.grpo.anchor),
             )  # fmt: skip
 
-        exact = any(
-            getattr(reward, "precision", "float32") == "float32"
-            for reward in (self.reward, self.vim_reward or self.reward)
-        )
+        exact = scored_in_float32(self.reward, self.vim_reward or self.reward)
         return RunShape(
             of(self.fwm), of(self.idm), self.max_tokens, self.latent == "sample", bool(self.bootstrap), exact
         )
