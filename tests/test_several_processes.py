@@ -92,7 +92,7 @@ def fit(toy_trainer, toy_swirl, toy_data):
         two = {"devices": devices, "strategy": "ddp"} if devices > 1 else {}
         callbacks = [*callbacks, PhaseCheckpoint(every_n_updates=1)]
         trainer = toy_trainer(*STAGES, folder=folder, limit_val_batches=1.0, callbacks=callbacks, **two, **options)
-        model = toy_swirl(reward=reward or Likelihood(), fwm={"anchor": 0.5}, bootstrap=0.3, idm={"beta": 0.2})
+        model = toy_swirl(reward=reward or Likelihood(), fwm={"anchor": 0.5}, bootstrap=0.3, idm={"beta": 0.2, "learning_rate": 1e-3})
         trainer.fit(model, datamodule=toy_data(batch_size=batch_size), ckpt_path=ckpt_path, weights_only=True)
         return trainer
 
@@ -128,8 +128,8 @@ def test_two_processes_have_the_numbers_of_one(fit, tmp_path):
     for stage, expected in zip(stages, whole[2], strict=True):
         assert stage["metrics"] == pytest.approx(expected["metrics"], rel=1e-3, abs=1e-4)
         assert stage["validation"] == pytest.approx(expected["validation"], rel=1e-3, abs=1e-4)
-    for key, value in weights.items():  # Adam makes full steps of gradients that are rounding: up to 0.003 by processor
-        assert (value - whole[3][key]).norm() < 1e-2 * whole[3][key].norm()
+    for key, value in weights.items():
+        assert (value - whole[3][key]).norm() < 2e-3 * whole[3][key].norm()
 
 
 @pytest.fixture
