@@ -92,7 +92,9 @@ def fit(toy_trainer, toy_swirl, toy_data):
         two = {"devices": devices, "strategy": "ddp"} if devices > 1 else {}
         callbacks = [*callbacks, PhaseCheckpoint(every_n_updates=1)]
         trainer = toy_trainer(*STAGES, folder=folder, limit_val_batches=1.0, callbacks=callbacks, **two, **options)
-        model = toy_swirl(reward=reward or Likelihood(), fwm={"anchor": 0.5}, bootstrap=0.3, idm={"beta": 0.2, "learning_rate": 1e-3})
+        model = toy_swirl(
+            reward=reward or Likelihood(), fwm={"anchor": 0.5}, bootstrap=0.3, idm={"beta": 0.2, "learning_rate": 1e-3}
+        )
         trainer.fit(model, datamodule=toy_data(batch_size=batch_size), ckpt_path=ckpt_path, weights_only=True)
         return trainer
 
