@@ -73,6 +73,7 @@ ARMS = {
     "sft-continue": Arm("warm-up", (stage("sft", 5e-5),)),
     "sft-continue, as long": Arm("warm-up", (stage("sft", 5e-5, 120),)),
     "vim, elbo": Arm("warm-up", (stage("vim", 1e-4), stage("elbo", 1e-4)), PLAIN),
+    "vim, the canonical edit read": Arm("warm-up", (stage("vim", 1e-4),), (*PLAIN, *role("idm", reads="delta"))),
     "vim for the next state": Arm("warm-up", (stage("vim", 1e-4),), (*PLAIN, *NEXT_STATE)),
 }
 

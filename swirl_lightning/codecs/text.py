@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 
 from swirl_lightning.codecs.cache import blocks, kept_table, key_of
 from swirl_lightning.codecs.delta import decode_delta, encode_delta
 from swirl_lightning.codecs.encodings import SCHEMA, Encodings, Sizes, batch_of, sizes_of
-from swirl_lightning.types import Encoded, Ids, InputError, PromptPair, Transition
+from swirl_lightning.types import Encoded, Ids, InputError, PromptPair, Reads, StateForm, Transition
 
-StateForm = Literal["full", "delta"]
-ENCODING = 1
+ENCODING = 2
 """To be raised when a transition gets other ids than before: encodings on disk are then made anew."""
 log = logging.getLogger(__name__)
 
@@ -57,6 +56,10 @@ def unindent(text: str) -> str | None:
     return "\n".join(line[1:] for line in lines) if all(line.startswith(" ") for line in lines) else None
 
 
+def _written(t: Transition, form: StateForm) -> str:
+    return encode_delta(t.state, t.next_state) if form == "delta" else indent(t.next_state)
+
+
 class TextCodec:
     """Turns a transition into ids once, and completions of either role back into text.
 
@@ -65,11 +68,21 @@ class TextCodec:
         layouts: the words around the parts, by environment; the entry ``""`` is for all others.
         state_form: what the FWM writes: ``full``, the whole next state, or ``delta``, a lossless edit of the state.
         max_tokens: longest prompt and completion together; a longer transition is refused.
+        reads: how the IDM reads a next state: as it is ``written``, or in a form that is one for all its spellings.
     """
 
-    def __init__(self, tokenizer: Any, layouts: Mapping[str, Layout], state_form: StateForm, max_tokens: int) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        layouts: Mapping[str, Layout],
+        state_form: StateForm,
+        max_tokens: int,
+        reads: Reads = "written",
+    ) -> None:
         self.tokenizer = tokenizer
-        self.state_form = state_form
+        self.state_form: StateForm = state_form
+        self.reads: Reads = reads
+        self.read_form: StateForm = state_form if reads == "written" else reads
         self.max_tokens = max_tokens
         self._cache: dict[Transition, Encoded] = {}
         self._kept: Encodings | None = None
@@ -87,7 +100,8 @@ class TextCodec:
             InputError: if the transition is longer than ``max_tokens`` or the tokenizer loses part of its text.
         """
         if self._kept and (found := self._kept.find(transition)):
-            return self._checked(transition, Encoded(*found, self.prompts(transition.environment)))
+            x, y, z, read = found
+            return self._checked(transition, Encoded(x, y, z, self.prompts(transition.environment), read))
         if transition not in self._cache:
             self._cache[transition] = self._checked(transition, *self._encode([transition]))
         return self._cache[transition]
@@ -108,7 +122,7 @@ class TextCodec:
         """
         prompts = {name: (p.start, p.action, p.next_state) for name, p in self._prompts.items()}
         its = self.tokenizer.backend_tokenizer.to_str()
-        name = key_of(ENCODING, version("tokenizers"), its, prompts, self.state_form, content)
+        name = key_of(ENCODING, version("tokenizers"), its, prompts, self.state_form, self.reads, content)
 
         def batches() -> Iterator[pa.RecordBatch]:
             log.info("encoding %d transitions, once for all starts", len(transitions))
@@ -127,21 +141,35 @@ class TextCodec:
         text = self._text(ids)
         return decode_delta(state, text) if self.state_form == "delta" else unindent(text)
 
+    def given(self, transition: Transition, ids: Ids) -> Ids:
+        """What the IDM reads of an FWM completion; one that is no next state has only its own spelling."""
+        if self.reads == "written":
+            return ids
+        next_state = self.next_state(transition.state, ids)
+        if next_state is None:
+            return ids
+        said = replace(transition, next_state=next_state)
+        return self._ids([_written(said, self.read_form)], [said])[0]
+
     def _encode(self, transitions: Sequence[Transition]) -> list[Encoded]:
         xs = self._ids([indent(t.state) for t in transitions], transitions)
-        ys = self._ids([self._target(t) for t in transitions], transitions)
+        ys = self._ids([_written(t, self.state_form) for t in transitions], transitions)
+        reads: Sequence[Ids | None] = [None] * len(ys)
+        if self.read_form != self.state_form:
+            reads = self._ids([_written(t, self.read_form) for t in transitions], transitions)
         # an empty action stands in for one that is not there
         zs = self._ids(["" if t.action is None else indent(t.action) for t in transitions], transitions)
         return [
-            Encoded(x=x, y=y, z=None if t.action is None else z, prompts=self.prompts(t.environment))
-            for t, x, y, z in zip(transitions, xs, ys, zs, strict=True)
+            Encoded(x, y, None if t.action is None else z, self.prompts(t.environment), read)
+            for t, x, y, z, read in zip(transitions, xs, ys, zs, reads, strict=True)
         ]
 
     def _checked(self, t: Transition, code: Encoded) -> Encoded:
         if code.length > self.max_tokens:
+            next_state = max(len(code.y), len(code.given))
             raise InputError(
                 f"episode {t.episode!r} step {t.step}: {code.length} tokens in all (state {len(code.x)}, action "
-                f"{len(code.z or ())}, next state {len(code.y)}), expected at most {self.max_tokens}; states are never "
+                f"{len(code.z or ())}, next state {next_state}), expected at most {self.max_tokens}; states are never "
                 "cut: raise model.max_tokens, or leave the row out of the data"
             )
         return code
@@ -152,9 +180,6 @@ class TextCodec:
         if bos is not None and encode("a")[0] == bos:
             start = (bos, *start)
         return PromptPair(start=start, action=action, next_state=next_state)
-
-    def _target(self, t: Transition) -> str:
-        return encode_delta(t.state, t.next_state) if self.state_form == "delta" else indent(t.next_state)
 
     def _ids(self, texts: list[str], transitions: Sequence[Transition]) -> list[Ids]:
         if not texts:

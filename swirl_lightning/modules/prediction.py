@@ -76,7 +76,8 @@ def predict_next(
 
 def passing_codec(model: WorldModel) -> TextCodec:
     """The model's codec with a cache of its own, for texts that are seen once: what passes through is not kept."""
-    return TextCodec(model.codec.tokenizer, model.layouts, model.codec.state_form, model.codec.max_tokens)
+    its = model.codec
+    return TextCodec(its.tokenizer, model.layouts, its.state_form, its.max_tokens, its.reads)
 
 
 def _read(model: WorldModel, state: str, ids: Ids, ended: bool, logp: float) -> NextState:

@@ -36,7 +36,10 @@ def scoring_task(
     """
     groups = rollouts.prompt_of.tolist()
     heads = [scorer.head(code) for code in codes]
-    prompts = [scorer.prompt(codes[p], ids) for p, ids in zip(groups, rollouts.completions, strict=True)]
+    given = rollouts.completions
+    if learner.writes == "y":
+        given = tuple(codec.given(transitions[p], ids) for p, ids in zip(groups, given, strict=True))
+    prompts = [scorer.prompt(codes[p], ids) for p, ids in zip(groups, given, strict=True)]
     return ScoringTask(
         prompts=tuple(heads),
         rows=tuple(prompts[n][len(heads[p]) :] + targets[p] + (codec.eos,) for n, p in enumerate(groups)),

@@ -177,7 +177,7 @@ class SWIRL(L.LightningModule):
         self.untrained = Policy(self.weights, "", eos, engine, sizes) if self.weights.has_base else None
 
     def _set_tokenizer(self, tokenizer: Any) -> None:
-        self.codec = TextCodec(tokenizer, self.layouts, self.state_form, self.max_tokens)
+        self.codec = TextCodec(tokenizer, self.layouts, self.state_form, self.max_tokens, self.idm.reads)
 
     def on_fit_start(self) -> None:
         """Encode all data once, so that what cannot be used is told before any training."""
@@ -225,8 +225,9 @@ class SWIRL(L.LightningModule):
 
         exact = scored_in_float32(self.reward, self.vim_reward or self.reward)
         return RunShape(
-            of(self.fwm), of(self.idm), self.max_tokens, self.latent == "sample", bool(self.bootstrap), exact
-        )
+            of(self.fwm), of(self.idm), self.max_tokens, self.latent == "sample", bool(self.bootstrap), exact,
+            whole_states=self.idm.reads == "full",
+        )  # fmt: skip
 
     def _micro_batch_sizes(self, data: TransitionDataModule) -> MicroBatchSizes:
         """What ``micro_batch`` comes to on the trainer's device, asked before the model is loaded."""
