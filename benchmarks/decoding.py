@@ -28,6 +28,7 @@ from swirl_lightning.engine import Sampling
 from swirl_lightning.engine.decoding import GrowingStep, decoding_step, unrecordable
 from swirl_lightning.engine.sampling import grow, uniforms
 from swirl_lightning.engine.shared_prefix import encode_prefix
+from swirl_lightning.types import Answer
 
 POINTS = [
     {"prompt": prompt, "group": group, "tokens": tokens}
@@ -61,7 +62,7 @@ def compare(model: Any, point: dict[str, int], repeats: int = REPEATS) -> dict[s
             started = now()
             prefix = encode_prefix(model, [prompt])
             numbers = uniforms([0], size, tokens)[0]
-            drawn[name] = grow(model, prefix, [0] * size, numbers, -1, Sampling(), maker(model, prefix)).tokens
+            drawn[name] = grow(model, prefix, [0] * size, numbers, Answer(), Sampling(), maker(model, prefix)).tokens
             seconds[name].append(now() - started)
             memory[name] = torch.cuda.max_memory_allocated() >> 20 if torch.cuda.is_available() else None
     found: dict[str, Any] = {

@@ -30,6 +30,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig
 
+from swirl_lightning.codecs import CodecForm, Layout
 from swirl_lightning.engine import Sampling
 from swirl_lightning.engine.micro_batches import MicroBatchSizes
 from swirl_lightning.models import LoraWeights, Policy, PretrainedLM
@@ -37,6 +38,7 @@ from swirl_lightning.models.optimizers import OptimizerOptions
 from swirl_lightning.plan.memory import Memory
 from swirl_lightning.plan.passes import Pass
 from swirl_lightning.plan.shapes import config_shape
+from swirl_lightning.types import Answer
 
 SETS, RANK = ("fwm", "idm", "reference"), 16
 PACKAGES = ("swirl-lightning", "torch", "transformers", "peft", "bitsandbytes")
@@ -118,7 +120,7 @@ def build(case: Case, name: str) -> tuple[Any, Any]:
     """The model with its adapters, and its configuration."""
     if not case.nf4:
         base = PretrainedLM(name, dtype=case.dtype, lora_rank=RANK, gradient_checkpointing=case.checkpointing)
-        weights: Any = base.weights(base.tokenizer((), ()), SETS)
+        weights: Any = base.weights(base.codec((), CodecForm({"": Layout()}, "delta", 1024)), SETS)
         return weights, weights.model.config
     from peft import LoraConfig
 
@@ -143,7 +145,7 @@ def measure(case: Case, name: str) -> dict[str, Any]:
     baseline = status("VmRSS")
     weights, config = build(case, name)
     weights.set_trainable("fwm")
-    policy = Policy(weights, "fwm", -1, sizes=MicroBatchSizes(case.rows, case.rows, case.rows))
+    policy = Policy(weights, "fwm", Answer(), sizes=MicroBatchSizes(case.rows, case.rows, case.rows))
     optimizer = OptimizerOptions().make(policy.parameters(), 1e-5)
     memory = Memory(
         config_shape(config), dtype.itemsize, quantize="nf4" if case.nf4 else "none", rank=RANK,

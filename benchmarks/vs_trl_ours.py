@@ -31,7 +31,7 @@ from swirl_lightning.modules.grpo_mixin import GRPOMixin
 from swirl_lightning.modules.idm import InverseDynamicsModel
 from swirl_lightning.modules.learning import GRPOOptions
 from swirl_lightning.rewards import LikelihoodReward, ScoringTask
-from swirl_lightning.types import Ids
+from swirl_lightning.types import Answer, Ids
 
 
 class Ours:
@@ -48,7 +48,8 @@ class Ours:
         role = {"fwm": ForwardWorldModel, "idm": InverseDynamicsModel}[work.role]
         grpo = GRPOOptions(group_size=work.group_size, beta=work.beta)
         self.learner: GRPOMixin = role(max_new_tokens=work.max_tokens, grpo=grpo)
-        self.learner.policy, self.learner.reference, self.scorer = (Policy(weights, name, work.eos) for name in SETS)
+        answer = Answer(None if work.eos < 0 else work.eos)
+        self.learner.policy, self.learner.reference, self.scorer = (Policy(weights, name, answer) for name in SETS)
         self.reward = LikelihoodReward(floor=None)
         self.optimizer = torch.optim.AdamW(self.learner.policy.parameters(), LEARNING_RATE, weight_decay=0.0)
         self.clock = Clock(work.gpu)

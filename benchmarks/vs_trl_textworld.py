@@ -83,12 +83,12 @@ def vim_group(codec: TextCodec, transition: Transition) -> Group:
     """The FWM writes y, the IDM scores the action."""
     code, layout = codec.encode(transition), codec.prompts()
     z: Any = code.z
-    head = layout.start + code.x + layout.next_state
-    return Group(layout.forward(code.x, z), head, layout.action, (*z, codec.eos))
+    head = layout.inverse_head(code.x)
+    return Group(layout.forward(code.x, z), head, layout.idm[2], (*z, codec.eos))
 
 
 def elbo_group(codec: TextCodec, transition: Transition) -> Group:
     """The IDM names z, the FWM scores the next state."""
     code, layout = codec.encode(transition), codec.prompts()
-    head = layout.start + code.x + layout.action
-    return Group(layout.inverse(code.x, code.y), head, layout.next_state, (*code.y, codec.eos))
+    head = layout.forward_head(code.x)
+    return Group(layout.inverse(code.x, code.y), head, layout.fwm[2], (*code.y, codec.eos))

@@ -21,6 +21,7 @@ from peft import LoraConfig
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, Qwen2Config
 
+from swirl_lightning.codecs import CodecForm, Layout
 from swirl_lightning.models import PretrainedLM
 from swirl_lightning.types import Ids, Role
 
@@ -191,7 +192,7 @@ def base_model(work: Work) -> Any:
     if work.gpu:
         return random_nf4(qwen_7b(), torch.device("cuda"))
     source = PretrainedLM(work.model, dtype="float32")
-    weights: Any = source.weights(source.tokenizer((), ()), ())
+    weights: Any = source.weights(source.codec((), CodecForm({"": Layout()}, "delta", 1024)), ())
     weights.model.is_quantized = False  # from a GGUF file, whose weights are plain float32 by now
     return weights.model
 

@@ -152,34 +152,51 @@ class Prediction(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class PromptPair:
-    """How x, y and z are laid out for both roles; x comes first, so that a group's texts share it.
+class Prompts:
+    """How x, y and z are laid out for each role; x comes first, so that a group's texts share it.
 
     Args:
-        start: ids before x.
-        action: ids between what stands before z and z.
-        next_state: ids between what stands before y and y.
+        fwm: ids before x, between x and z, and between z and the y that completes the prompt.
+        idm: ids before x, between x and y, and between y and the z that completes the prompt.
     """
 
-    start: Ids
-    action: Ids
-    next_state: Ids
+    fwm: tuple[Ids, Ids, Ids]
+    idm: tuple[Ids, Ids, Ids]
 
     def forward(self, x: Ids, z: Ids) -> Ids:
         """The FWM's prompt, completed by y."""
-        return self.start + x + self.action + z + self.next_state
+        return self.forward_head(x) + z + self.fwm[2]
+
+    def forward_head(self, x: Ids) -> Ids:
+        """What every forward prompt of x begins with."""
+        return self.fwm[0] + x + self.fwm[1]
 
     def inverse(self, x: Ids, y: Ids) -> Ids:
         """The IDM's prompt, completed by z."""
-        return self.start + x + self.next_state + y + self.action
-
-    def prior(self, x: Ids) -> Ids:
-        """The prompt of the state-only prior P(z | x), completed by z; every forward prompt of x begins with it."""
-        return self.start + x + self.action
+        return self.inverse_head(x) + y + self.idm[2]
 
     def inverse_head(self, x: Ids) -> Ids:
         """What every inverse prompt of x begins with."""
-        return self.start + x + self.next_state
+        return self.idm[0] + x + self.idm[1]
+
+    def prior(self, x: Ids) -> Ids:
+        """The prompt of the state-only prior P(z | x), completed by z: z stands where the FWM reads it."""
+        return self.forward_head(x)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a role may write.
+
+    Args:
+        end: the id that ends a completion; None where nothing does, and it goes on as long as it is let.
+    """
+
+    end: int | None = None
+
+    def row(self, completion: Ids) -> Ids:
+        """A whole completion as the model writes it, end token included."""
+        return completion if self.end is None else (*completion, self.end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +214,7 @@ class Encoded:
     x: Ids
     y: Ids
     z: Ids | None
-    prompts: PromptPair
+    prompts: Prompts
     read: Ids | None = None
 
     @property
@@ -208,7 +225,7 @@ class Encoded:
     @property
     def length(self) -> int:
         """Tokens of prompt and completion together, of either role, with the end token."""
-        around = len(self.prompts.start) + len(self.prompts.action) + len(self.prompts.next_state) + 1
+        around = max(sum(map(len, role)) for role in (self.prompts.fwm, self.prompts.idm)) + 1
         return around + len(self.x) + max(len(self.y), len(self.given)) + len(self.z or ())
 
 

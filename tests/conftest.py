@@ -96,11 +96,11 @@ class ToyData(TransitionDataModule):
 class ScratchLoraLM(ScratchLM):
     """A random base with LoRA adapters, so that adapters are tested without a download."""
 
-    def weights(self, tokenizer, names):
+    def weights(self, codec, names):
         config = LlamaConfig(
             vocab_size=self.vocab_size, hidden_size=self.hidden_size, intermediate_size=48, num_hidden_layers=2,
             num_attention_heads=4, num_key_value_heads=2, initializer_range=0.2, bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id,
+            eos_token_id=codec.eos,
         )  # fmt: skip
         lora = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", lora_dropout=0.0)
         return LoraWeights(LlamaForCausalLM(config), names, lora)

@@ -119,7 +119,7 @@ def test_actions_of_a_file_without_splits_are_dropped_too(poisoned_data):
 @POISONED
 def test_weights_are_bit_equal_whatever_the_actions_are(runs):
     clean, poisoned = (checkpoint(run) for run in runs[:2])
-    assert clean["swirl"]["tokenizer"] == poisoned["swirl"]["tokenizer"]
+    assert clean["swirl"]["codec"] == poisoned["swirl"]["codec"]
     assert clean["state_dict"].keys() == poisoned["state_dict"].keys()
     for name, tensor in clean["state_dict"].items():
         assert torch.equal(tensor, poisoned["state_dict"][name]), name

@@ -18,7 +18,7 @@ from swirl_lightning.algorithms.logprobs import token_logprobs
 from swirl_lightning.engine.forest import Forest, plant
 from swirl_lightning.engine.sampling import Samples, Sampling, grow
 from swirl_lightning.engine.shared_prefix import Prefix, encode_prefix, extend, packed
-from swirl_lightning.types import Ids
+from swirl_lightning.types import Answer, Ids
 
 
 class Scores(NamedTuple):
@@ -43,12 +43,14 @@ class Continuation(ABC):
     Args:
         model: a Hugging Face causal LM.
         prompts: P prompts as ids.
+        answer: what may continue them.
         pieces: number of calls of :meth:`score` that will follow, each of them with its own backward pass.
     """
 
-    def __init__(self, model: Any, prompts: Sequence[Ids], pieces: int = 1) -> None:
+    def __init__(self, model: Any, prompts: Sequence[Ids], answer: Answer, pieces: int = 1) -> None:
         self.model = model
         self.prompts = prompts
+        self.answer = answer
         self.pieces = pieces
         self.tokens = 0
 
@@ -60,7 +62,7 @@ class Continuation(ABC):
         """Log-probs of the last ``scored[n]`` tokens of each row; see :meth:`Policy.logprobs`."""
 
     @abstractmethod
-    def sample(self, prompt_of_S: Sequence[int], uniform_ST: Tensor, eos: int, sampling: Sampling) -> Samples:
+    def sample(self, prompt_of_S: Sequence[int], uniform_ST: Tensor, sampling: Sampling) -> Samples:
         """One completion for each row of uniform numbers, of at most T tokens."""
 
     def finish(self) -> None:  # noqa: B027 - nothing to do where texts are by themselves
@@ -108,8 +110,8 @@ class SharedPrompts(Continuation):
             entropy=None if entropy_M is None else _by_row(entropy_M, forest),
         )
 
-    def sample(self, prompt_of_S: Sequence[int], uniform_ST: Tensor, eos: int, sampling: Sampling) -> Samples:  # noqa: D102
-        samples = grow(self.model, self._encoded(), prompt_of_S, uniform_ST, eos, sampling)
+    def sample(self, prompt_of_S: Sequence[int], uniform_ST: Tensor, sampling: Sampling) -> Samples:  # noqa: D102
+        samples = grow(self.model, self._encoded(), prompt_of_S, uniform_ST, self.answer, sampling)
         self.tokens += samples.tokens_read
         return samples
 

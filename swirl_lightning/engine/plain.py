@@ -14,7 +14,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from swirl_lightning.engine.continuation import Continuation, Scores
 from swirl_lightning.engine.sampling import Samples, Sampling, choose, next_token_logprobs, support
-from swirl_lightning.types import Ids
+from swirl_lightning.types import Answer, Ids
 
 
 class PlainTexts(Continuation):
@@ -49,7 +49,7 @@ class PlainTexts(Continuation):
         )
 
     @torch.no_grad()
-    def sample(self, prompt_of_S: Sequence[int], uniform_ST: Tensor, eos: int, sampling: Sampling) -> Samples:
+    def sample(self, prompt_of_S: Sequence[int], uniform_ST: Tensor, sampling: Sampling) -> Samples:
         """One group after the other, with the model's own cache and none of its settings for generation.
 
         A checkpoint's generation_config may have penalties, lengths and suppressed tokens, which transformers also
@@ -57,24 +57,24 @@ class PlainTexts(Continuation):
         """
         theirs, self.model.generation_config = self.model.generation_config, GenerationConfig()
         try:
-            return self._sample(prompt_of_S, uniform_ST, eos, sampling)
+            return self._sample(prompt_of_S, uniform_ST, sampling)
         finally:
             self.model.generation_config = theirs
 
-    def _sample(self, prompt_of_S: Sequence[int], uniform_ST: Tensor, eos: int, sampling: Sampling) -> Samples:
-        prompt_of = torch.tensor(prompt_of_S)
-        tokens_ST = torch.full(uniform_ST.shape, eos, device=self.model.device)
+    def _sample(self, prompt_of_S: Sequence[int], uniform_ST: Tensor, sampling: Sampling) -> Samples:
+        prompt_of, end = torch.tensor(prompt_of_S), self.answer.end
+        tokens_ST = torch.full(uniform_ST.shape, end or 0, device=self.model.device)
         logp_ST = torch.zeros(uniform_ST.shape, device=self.model.device)
         supports: list[Tensor] = []
         for p in prompt_of.unique().tolist():
             group = (prompt_of == p).nonzero()[:, 0].to(self.model.device)
-            draws = _Draw(uniform_ST.to(self.model.device)[group], eos, sampling)
+            draws = _Draw(uniform_ST.to(self.model.device)[group], self.answer, sampling)
             ids_1L = torch.tensor([self.prompts[p]], device=self.model.device)
             self.model.generate(
                 input_ids=ids_1L.expand(len(group), -1),
                 attention_mask=torch.ones_like(ids_1L).expand(len(group), -1),
                 generation_config=GenerationConfig(
-                    max_new_tokens=uniform_ST.shape[1], pad_token_id=max(eos, 0), eos_token_id=eos if eos >= 0 else None
+                    max_new_tokens=uniform_ST.shape[1], pad_token_id=end or 0, eos_token_id=end
                 ),
                 logits_processor=LogitsProcessorList([draws]),
             )
@@ -90,9 +90,9 @@ class PlainTexts(Continuation):
 class _Draw(LogitsProcessor):
     """Chooses every token itself, from the given uniform numbers, and leaves generation nothing else to take."""
 
-    def __init__(self, uniform_GT: Tensor, eos: int, sampling: Sampling) -> None:
+    def __init__(self, uniform_GT: Tensor, answer: Answer, sampling: Sampling) -> None:
         self.uniform_GT = uniform_GT
-        self.eos = eos
+        self.end = -1 if answer.end is None else answer.end
         self.sampling = sampling
         self.ended_G = torch.zeros(len(uniform_GT), dtype=torch.bool, device=uniform_GT.device)
         self.tokens: list[Tensor] = []
@@ -105,9 +105,9 @@ class _Draw(LogitsProcessor):
         logp_G = logp_GV.gather(1, token_G[:, None])[:, 0]
         if self.sampling.truncated:
             self.supports.append(support(logp_GV).masked_fill(self.ended_G[:, None], -1))
-        self.tokens.append(token_G.masked_fill(self.ended_G, self.eos))
+        self.tokens.append(token_G.masked_fill(self.ended_G, self.end))
         self.logps.append(logp_G.masked_fill(self.ended_G, 0.0))
-        self.ended_G = self.ended_G | (token_G == self.eos)
+        self.ended_G = self.ended_G | (token_G == self.end)
         return torch.full_like(scores, -torch.inf).scatter(1, token_G[:, None], 0.0)
 
 

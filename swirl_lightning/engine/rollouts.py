@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from swirl_lightning.engine.sampling import Samples
-from swirl_lightning.types import Ids
+from swirl_lightning.types import Answer, Ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +51,22 @@ class Rollouts:
 
 
 def collect(
-    prompts: Sequence[Ids], group_size: int, eos: int, pieces: Sequence[tuple[Sequence[int], Samples]]
+    prompts: Sequence[Ids], group_size: int, answer: Answer, pieces: Sequence[tuple[Sequence[int], Samples]]
 ) -> Rollouts:
     """Put samples into their groups and keep each prompt's identical completions once.
 
     Args:
         prompts: P prompts.
         group_size: G; sample ``p * G + g`` is the g-th of prompt p.
-        eos: the id that ends a completion.
+        answer: what could be drawn.
         pieces: which samples, and what was drawn.
     """
+    end = answer.end
     drawn: dict[int, Ids] = {}
     source: dict[int, tuple[Samples, int]] = {}
     for samples, result in pieces:
         for i, (s, tokens) in enumerate(zip(samples, result.tokens.tolist(), strict=True)):
-            drawn[s] = tuple(tokens[: tokens.index(eos) + 1 if eos in tokens else len(tokens)])
+            drawn[s] = tuple(tokens[: tokens.index(end) + 1 if end in tokens else len(tokens)])
             source[s] = (result, i)
     rows: dict[tuple[int, Ids], int] = {}
     first: list[int] = []
@@ -84,12 +85,12 @@ def collect(
     chosen = [source[s] for s in first]
     return Rollouts(
         prompts=tuple(prompts),
-        completions=tuple(tokens[:-1] if tokens[-1] == eos else tokens for _, tokens in rows),
+        completions=tuple(tokens[:-1] if tokens[-1] == end else tokens for _, tokens in rows),
         prompt_of=torch.tensor([p for p, _ in rows], device=device),
         row_of=row_of_PG.to(device),
         ids=torch.stack([result.tokens[i, :longest] for result, i in chosen]),
         mask=mask_NT,
-        finished=torch.tensor([tokens[-1] == eos for _, tokens in rows], device=device),
+        finished=torch.tensor([tokens[-1] == end for _, tokens in rows], device=device),
         logp=torch.stack([result.logp[i, :longest] for result, i in chosen]).masked_fill(~mask_NT, 0.0),
         support=_supports(chosen, longest),
     )

@@ -21,7 +21,7 @@ from torch import Tensor
 from swirl_lightning.engine.decoding import Step, decoding_step
 from swirl_lightning.engine.few_rows import linear
 from swirl_lightning.engine.shared_prefix import Prefix
-from swirl_lightning.types import check_number
+from swirl_lightning.types import Answer, check_number
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def uniforms(seeds: Sequence[int], group_size: int, max_tokens: int) -> Tensor:
 
 @torch.no_grad()
 def grow(
-    model: Any, prefix: Prefix, prompt_of_S: Sequence[int], uniform_ST: Tensor, eos: int, sampling: Sampling,
+    model: Any, prefix: Prefix, prompt_of_S: Sequence[int], uniform_ST: Tensor, answer: Answer, sampling: Sampling,
     step: Step | None = None,
 ) -> Samples:  # fmt: skip
     """Draw one completion for each row of uniform numbers.
@@ -130,14 +130,15 @@ def grow(
         prefix: the prompts, encoded by it.
         prompt_of_S: prompt of each sample.
         uniform_ST: a number in [0, 1) for each token to be drawn.
-        eos: the id that ends a completion.
+        answer: what may be drawn.
         sampling: the distribution to draw from.
         step: reads the drawn tokens; the quicker one by default.
     """
     device, head = model.device, model.get_output_embeddings()
     num_samples, max_tokens = uniform_ST.shape
+    end = -1 if answer.end is None else answer.end
     uniform_ST = uniform_ST.to(device)
-    tokens_ST = torch.full((num_samples, max_tokens), eos, device=device)
+    tokens_ST = torch.full((num_samples, max_tokens), end, device=device)
     logp_ST = torch.zeros(num_samples, max_tokens, device=device)
     supports: list[Tensor] = []
     alive_S = torch.ones(num_samples, dtype=torch.bool, device=device)
@@ -155,10 +156,10 @@ def grow(
             ids_RK = support(logp_RV)
             supports.append(ids_RK.new_full((num_samples, ids_RK.shape[1]), -1))
             supports[-1][alive_S] = ids_RK[rows_A]
-        alive_S[alive_S.clone()] = token_A != eos
+        alive_S[alive_S.clone()] = token_A != end
         if t + 1 == max_tokens or not alive_S.any():
             break
-        branch_A = (rows_A * logp_RV.shape[1] + token_A)[token_A != eos]
+        branch_A = (rows_A * logp_RV.shape[1] + token_A)[token_A != end]
         branch_R, row_of_S[alive_S] = branch_A.unique(return_inverse=True)
         parent_R = branch_R // logp_RV.shape[1]
         prompt_R = prompt_R[parent_R]

@@ -10,7 +10,7 @@ import torch
 from swirl_lightning.engine.continuation import Continuation, SharedPrompts
 from swirl_lightning.engine.plain import PlainTexts
 from swirl_lightning.engine.sampling import GREEDY
-from swirl_lightning.types import InputError
+from swirl_lightning.types import Answer, InputError
 
 EngineName = Literal["auto", "plain"]
 log = logging.getLogger(__name__)
@@ -51,8 +51,8 @@ def check_runs(model: Any) -> None:
         InputError: it cannot.
     """
     try:
-        opened = PlainTexts(model, [PROBE_PROMPT])
-        written = opened.sample([0], torch.zeros(1, 2), -1, GREEDY).logp
+        opened = PlainTexts(model, [PROBE_PROMPT], Answer())
+        written = opened.sample([0], torch.zeros(1, 2), GREEDY).logp
         scored = opened.score([0], [(4, 6)], [2], temperature=1.0, support=None, plain=False).logp
         if not bool(written.isfinite().all() & scored.isfinite().all()):
             raise FloatingPointError("its log-probs are not finite")
@@ -94,9 +94,9 @@ def _probe(model: Any) -> str | None:
     """Compare both forms on a few tokens."""
     case = ([0] * len(PROBE_ROWS), PROBE_ROWS, [len(row) for row in PROBE_ROWS])
     options: dict[str, Any] = {"temperature": 1.0, "support": None, "plain": False}
-    plain = PlainTexts(model, [PROBE_PROMPT]).score(*case, **options).logp
+    plain = PlainTexts(model, [PROBE_PROMPT], Answer()).score(*case, **options).logp
     try:
-        shared = SharedPrompts(model, [PROBE_PROMPT]).score(*case, **options).logp
+        shared = SharedPrompts(model, [PROBE_PROMPT], Answer()).score(*case, **options).logp
     except Exception as error:  # a model of another kind can fail anywhere
         return f"it does not continue a cache of keys and values ({type(error).__name__}: {str(error)[:80]})"
     difference = float((shared - plain).abs().max())

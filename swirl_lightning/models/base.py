@@ -24,6 +24,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from swirl_lightning.codecs import Codec, CodecForm, TextCodec, indent
 from swirl_lightning.engine.half_attention import quicker_attention
 from swirl_lightning.models.precision import Precision, choose_dtype
 from swirl_lightning.models.quantized import prepare_quantized
@@ -39,27 +40,36 @@ SMALLEST_VOCABULARY = 260  # bytes, end token, three markers
 
 
 class BaseModel(ABC):
-    """Makes the tokenizer and the named weight sets of a run."""
+    """Makes the codec and the named weight sets of a run: what a state is to the model, and the model."""
 
-    trains_tokenizer = False
-    """Whether the tokenizer is trained on the run's texts; checkpoints then hold it."""
-
-    def restore_tokenizer(self, saved: str) -> Any:
-        """The trained tokenizer that a checkpoint holds."""
-        raise NotImplementedError
+    trains_codec = False
+    """Whether the codec is made from the run's data; checkpoints then hold it."""
 
     @abstractmethod
     def tokenizer(self, corpus: Iterable[str], markers: tuple[str, ...]) -> Any:
-        """The tokenizer.
+        """The tokenizer of what is text.
 
         Args:
             corpus: training texts, for a tokenizer that is trained.
             markers: the layout's strings, which such a tokenizer keeps whole.
         """
 
+    def codec(self, corpus: Iterable[str], form: CodecForm) -> Codec:
+        """The codec that the model's ids need.
+
+        Args:
+            corpus: training states and actions, for a codec that is made from them.
+            form: what the run asks for.
+        """
+        return TextCodec(self.tokenizer(map(indent, corpus), form.markers), *form)
+
+    def restore_codec(self, saved: str | None, form: CodecForm) -> Codec:
+        """The codec of a run whose checkpoint holds ``saved``: None where nothing of it was made from data."""
+        return TextCodec(self.tokenizer((), ()), *form)
+
     @abstractmethod
-    def weights(self, tokenizer: Any, names: Iterable[str]) -> Weights:
-        """The weight sets ``names``, made on torch's default device or moved there later."""
+    def weights(self, codec: Codec, names: Iterable[str]) -> Weights:
+        """The weight sets ``names`` of a model for the codec's ids, on torch's default device or moved there later."""
 
     @abstractmethod
     def memory(self, device: torch.device, *, sets: int, moments: int) -> Memory:
@@ -85,7 +95,7 @@ class ScratchLM(BaseModel):
         max_positions: longest prompt and completion together, in tokens.
     """
 
-    trains_tokenizer = True
+    trains_codec = True
 
     def __init__(
         self,
@@ -114,6 +124,10 @@ class ScratchLM(BaseModel):
         self.vocab_size = vocab_size
         self.max_positions = max_positions
 
+    def restore_codec(self, saved: str | None, form: CodecForm) -> Codec:  # noqa: D102
+        assert saved is not None
+        return TextCodec(self.restore_tokenizer(saved), *form)
+
     def tokenizer(self, corpus: Iterable[str], markers: tuple[str, ...]) -> Any:  # noqa: D102
         model = Tokenizer(BPE())
         model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -127,14 +141,15 @@ class ScratchLM(BaseModel):
         model.train_from_iterator(corpus, trainer)
         return self.restore_tokenizer(model.to_str())
 
-    def restore_tokenizer(self, saved: str) -> Any:  # noqa: D102
+    def restore_tokenizer(self, saved: str) -> Any:
+        """The same tokenizer from its JSON."""
         return PreTrainedTokenizerFast(
             tokenizer_object=Tokenizer.from_str(saved), eos_token="<eos>", clean_up_tokenization_spaces=False
         )
 
-    def weights(self, tokenizer: Any, names: Iterable[str]) -> Weights:  # noqa: D102
+    def weights(self, codec: Codec, names: Iterable[str]) -> Weights:  # noqa: D102
         with torch.device("cpu"):  # the same start on every device
-            return FullWeights(LlamaForCausalLM(self._config(tokenizer.eos_token_id)), names)
+            return FullWeights(LlamaForCausalLM(self._config(codec.eos)), names)
 
     def memory(self, device: torch.device, *, sets: int, moments: int) -> Memory:  # noqa: D102
         shape = dense_shape(self._config(0))
@@ -197,7 +212,7 @@ class PretrainedLM(BaseModel):
             raise InputError(f"model.base.name: the tokenizer of {self.name!r} has no end-of-text token")
         return tokenizer
 
-    def weights(self, tokenizer: Any, names: Iterable[str]) -> Weights:  # noqa: D102
+    def weights(self, codec: Codec, names: Iterable[str]) -> Weights:  # noqa: D102
         device = torch.get_default_device()
         dtype, why = choose_dtype(self.dtype, device)
         log.info("base: %s (%s)", str(dtype).removeprefix("torch."), why)

@@ -8,26 +8,24 @@ from typing import Any
 from swirl_lightning.types import InputError
 
 
-def check_limits(model: Any, tokenizer: Any, max_tokens: int, completions: Mapping[str, int]) -> None:
+def check_limits(model: Any, num_ids: int, max_tokens: int, completions: Mapping[str, int]) -> None:
     """Refuse texts that a model would fail on, or answer with nonsense.
 
     Args:
         model: a Hugging Face causal LM.
-        tokenizer: whose ids it will read.
+        num_ids: how many ids it will read and write, from 0 on.
         max_tokens: longest transition.
         completions: the longest completion of each role, by its option; they may come beside a whole transition.
 
     Raises:
-        InputError: the tokenizer has ids that the model has no embedding for, or the model has too few positions.
+        InputError: there are ids that the model has no embedding for, or the model has too few positions.
     """
-    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}  # no text has these
-    used = set(tokenizer.get_vocab().values()) - special | {tokenizer.eos_token_id, *tokenizer.encode("a")}
-    ids = max(used) + 1
     embeddings = model.get_input_embeddings().weight.shape[0]
-    if ids > embeddings:
+    if num_ids > embeddings:
         raise InputError(
-            f"model.base.name: the tokenizer has {ids} ids, and the model has embeddings for {embeddings}; expected a "
-            "tokenizer and a model that belong together, or a model whose embeddings were resized to the tokenizer"
+            f"model.base.name: the tokenizer has {num_ids} ids, and the model has embeddings for {embeddings}; "
+            "expected a tokenizer and a model that belong together, or a model whose embeddings were resized to the "
+            "tokenizer"
         )
     config = model.config.get_text_config(decoder=True)
     positions = getattr(config, "max_position_embeddings", None) or 0

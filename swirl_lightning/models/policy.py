@@ -16,7 +16,7 @@ from swirl_lightning.engine.micro_batches import ALL_AT_ONCE, MicroBatch, MicroB
 from swirl_lightning.engine.rollouts import Rollouts, collect
 from swirl_lightning.engine.sampling import GREEDY, Samples, Sampling, uniforms
 from swirl_lightning.models.weights import Weights
-from swirl_lightning.types import Ids
+from swirl_lightning.types import Answer, Ids
 
 R = TypeVar("R")
 
@@ -27,7 +27,7 @@ class Policy:
     Args:
         weights: all the sets of the run.
         name: this policy's set.
-        eos: the id that ends a completion.
+        answer: what its role may write.
         engine: how texts pass through the model.
         sizes: rows that pass together.
     """
@@ -36,13 +36,13 @@ class Policy:
         self,
         weights: Weights,
         name: str,
-        eos: int,
+        answer: Answer,
         engine: type[Continuation] = SharedPrompts,
         sizes: MicroBatchSizes = ALL_AT_ONCE,
     ) -> None:
         self.weights = weights
         self.name = name
-        self.eos = eos
+        self.answer = answer
         self.engine = engine
         self.sizes = sizes
         self.tokens = 0
@@ -65,12 +65,12 @@ class Policy:
         prompt_of_S = [p for p in range(len(prompts)) for _ in range(group_size)]
 
         def work(piece: Sequence[int], opened: Continuation, of: Sequence[int]) -> tuple[Sequence[int], Samples]:
-            return piece, opened.sample(of, uniform_ST[list(piece)], self.eos, sampling)
+            return piece, opened.sample(of, uniform_ST[list(piece)], sampling)
 
         pieces = self._run(
             prompts, prompt_of_S, [0] * len(prompt_of_S), self.sizes.generation, work, calls=1 + max_tokens
         )
-        return collect(prompts, group_size, self.eos, pieces)
+        return collect(prompts, group_size, self.answer, pieces)
 
     @torch.no_grad()
     def examine(self, prompts: Sequence[Ids], targets: Sequence[Ids], max_tokens: int) -> tuple[list[Ids], Scores]:
@@ -81,21 +81,21 @@ class Policy:
             targets: P targets, which are scored with an end token.
             max_tokens: completions are stopped after so many tokens, end token included.
         """
-        rows = [(*target, self.eos) for target in targets]
+        rows = list(map(self.answer.row, targets))
         scored = list(map(len, rows))
         unused_PT = torch.zeros(len(prompts), max_tokens)
 
         def work(
             piece: Sequence[int], opened: Continuation, of: Sequence[int]
         ) -> tuple[Sequence[int], Samples, Scores]:
-            samples = opened.sample(of, unused_PT[list(piece)], self.eos, GREEDY)
+            samples = opened.sample(of, unused_PT[list(piece)], GREEDY)
             return piece, samples, _score(opened, of, piece, rows, scored, None, 1.0, False)
 
         sizes = [size for size in (self.sizes.generation, self.sizes.scoring) if size is not None]
         parts = self._run(
             prompts, range(len(prompts)), scored, min(sizes, default=None), work, calls=2 + max_tokens
         )  # fmt: skip
-        rollouts = collect(prompts, 1, self.eos, [(piece, samples) for piece, samples, _ in parts])
+        rollouts = collect(prompts, 1, self.answer, [(piece, samples) for piece, samples, _ in parts])
         scores = _joined([(piece, scores) for piece, _, scores in parts], len(rows), max(scored))
         return [rollouts.completions[row] for row in rollouts.row_of[:, 0].tolist()], scores
 
@@ -185,7 +185,7 @@ class Policy:
         model = self.weights.activate(self.name)
 
         def run(batch: MicroBatch) -> list[R]:
-            opened = self.engine(model, [prompts[p] for p in batch.prompts], len(batch.pieces))
+            opened = self.engine(model, [prompts[p] for p in batch.prompts], self.answer, len(batch.pieces))
             place = {p: i for i, p in enumerate(batch.prompts)}
             results = [work(piece, opened, [place[prompt_of_N[n]] for n in piece]) for piece in batch.pieces]
             if gradient:

@@ -69,6 +69,11 @@ def read_checkpoint(path: str | Path, key: str) -> dict[str, Any]:
     return checkpoint
 
 
+def codec_in(entry: Mapping[str, Any]) -> str | None:
+    """What the 'swirl' entry of a checkpoint holds of its codec; 0.1 knew texts alone and called it the tokenizer."""
+    return entry["codec"] if "codec" in entry else entry["tokenizer"]
+
+
 def is_whole(path: Path) -> bool:
     """Whether each part of a checkpoint has the checksum that was written with it: the file is a zip archive."""
     try:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import lightning as L
 
-from swirl_lightning.codecs import TextCodec
+from swirl_lightning.codecs import Codec
 from swirl_lightning.modules.grpo_mixin import GRPOMixin, actions_of
 from swirl_lightning.modules.learning import Lesson
 from swirl_lightning.types import Encoded, Ids, Transition
@@ -24,10 +24,10 @@ class ForwardWorldModel(GRPOMixin, L.LightningModule):
 
     def head(self, code: Encoded) -> Ids:
         """What stands before z."""
-        return code.prompts.prior(code.x)
+        return code.prompts.forward_head(code.x)
 
-    def read(self, codec: TextCodec, transition: Transition, completion: Ids) -> str | None:
-        """The next state that a completion says; None where it is no valid edit, or no text of a state."""
+    def read(self, codec: Codec, transition: Transition, completion: Ids) -> str | None:
+        """The next state that a completion says; None where it says none, such as an edit that does not apply."""
         return codec.next_state(transition.state, completion)
 
     def lessons(self, codes: Sequence[Encoded], weight: float = 1.0) -> list[Lesson]:

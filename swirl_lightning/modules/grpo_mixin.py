@@ -14,7 +14,7 @@ from torch import Tensor
 
 from swirl_lightning.algorithms.grpo import group_advantages, loss_normalizer
 from swirl_lightning.algorithms.objectives import row_sum
-from swirl_lightning.codecs import TextCodec
+from swirl_lightning.codecs import Codec
 from swirl_lightning.engine import GREEDY, Sampling, Scores
 from swirl_lightning.engine.rollouts import Rollouts
 from swirl_lightning.models import Policy
@@ -27,6 +27,7 @@ from swirl_lightning.modules.learning import (
     Update,
 )
 from swirl_lightning.modules.processes import gather, mean_over_processes
+from swirl_lightning.plan.run_shape import RoleShape
 from swirl_lightning.types import Encoded, Ids, InputError, Role, Symbol, Transition, check_number
 
 
@@ -79,6 +80,14 @@ class GRPOMixin(ABC):
         self.sampling = sampling
         self.grpo = grpo
 
+    @property
+    def shape(self) -> RoleShape:
+        """What of these options decides how much memory it takes."""
+        return RoleShape(
+            self.role, self.grpo.group_size, self.max_new_tokens, self.sampling.truncated,
+            compared=bool(self.grpo.beta) or self.grpo.inner_steps > 1, anchored=bool(self.grpo.anchor),
+        )  # fmt: skip
+
     # ---- what a role reads and writes
 
     @abstractmethod
@@ -90,7 +99,7 @@ class GRPOMixin(ABC):
         """What all prompts of the transition begin with, whatever is given."""
 
     @abstractmethod
-    def read(self, codec: TextCodec, transition: Transition, completion: Ids) -> str | None:
+    def read(self, codec: Codec, transition: Transition, completion: Ids) -> str | None:
         """A completion of the role as text; None where it is malformed."""
 
     @abstractmethod
@@ -180,7 +189,7 @@ class GRPOMixin(ABC):
 
         The loss is the negative mean log-prob per token of the targets of all processes, end token included.
         """
-        rows = [(*target, self.policy.eos) for target in lesson.targets]
+        rows = list(map(self.policy.answer.row, lesson.targets))
         lengths = list(map(len, rows))
         normalizer = mean_over_processes(float(sum(lengths)), self.policy.parameters()[0].device)
         objective = SupervisedObjective(normalizer, lesson.weight)
@@ -224,6 +233,6 @@ def actions_of(codes: Sequence[Encoded]) -> list[Ids]:
 
 def target_logprobs(policy: Policy, prompts: Sequence[Ids], targets: Sequence[Ids]) -> tuple[Tensor, Tensor]:
     """Log-probs of one target per prompt at temperature 1, end token included, and their mask. Both [N, T]."""
-    rows = [(*target, policy.eos) for target in targets]
+    rows = list(map(policy.answer.row, targets))
     scores = policy.logprobs(prompts, torch.arange(len(rows)), rows, list(map(len, rows)))
     return scores.logp, scores.mask

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 import lightning as L
 
-from swirl_lightning.codecs import TextCodec
+from swirl_lightning.codecs import Codec
 from swirl_lightning.modules.grpo_mixin import GRPOMixin, actions_of
 from swirl_lightning.modules.learning import Lesson
 from swirl_lightning.types import Encoded, Ids, InputError, Reads, Transition
@@ -45,7 +45,7 @@ class InverseDynamicsModel(GRPOMixin, L.LightningModule):
         """What stands before y."""
         return code.prompts.inverse_head(code.x)
 
-    def read(self, codec: TextCodec, transition: Transition, completion: Ids) -> str | None:
+    def read(self, codec: Codec, transition: Transition, completion: Ids) -> str | None:
         """The action that a completion says, which is never malformed."""
         return codec.action(completion)
 

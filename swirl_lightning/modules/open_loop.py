@@ -7,7 +7,7 @@ from itertools import groupby
 
 import torch
 
-from swirl_lightning.modules.prediction import passing_codec, predict_next
+from swirl_lightning.modules.prediction import predict_next
 from swirl_lightning.modules.world_model import WorldModel
 from swirl_lightning.types import InputError, Transition
 
@@ -29,14 +29,13 @@ def open_loop(model: WorldModel, chains: Sequence[Chain]) -> list[list[str | Non
     Raises:
         InputError: a transition has no action, or the first one of a chain is longer than ``max_tokens``.
     """
-    codec = passing_codec(model)
     for chain in chains:
         for t in chain:
             if t.action is None:
                 raise InputError(
                     f"episode {t.episode!r} step {t.step}: a rollout needs the action, found none; leave it out"
                 )
-        codec.encode(chain[0])  # refuses what is too long
+        model.codec.encode(chain[0], keep=False)  # refuses what is too long
     said: list[list[str | None]] = [[] for _ in chains]
     for k in range(max(map(len, chains), default=0)):
         before = {n: chain[0].state if k == 0 else said[n][-1] for n, chain in enumerate(chains) if k < len(chain)}

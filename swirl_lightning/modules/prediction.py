@@ -7,10 +7,9 @@ from typing import NamedTuple
 
 import torch
 
-from swirl_lightning.codecs import TextCodec
 from swirl_lightning.engine import GREEDY, Sampling
 from swirl_lightning.modules.world_model import WorldModel
-from swirl_lightning.types import Ids, InputError, Transition
+from swirl_lightning.types import Ids, InputError
 
 SHOWN = 80
 """Characters of a malformed prediction that its message shows."""
@@ -55,16 +54,13 @@ def predict_next(
         seeds: P seeds of the draws; without them the most probable tokens are taken. A prediction depends on
             its own seed alone, in whatever batch it is.
     """
-    codec = passing_codec(model)
     prompts: dict[int, Ids] = {}
     problems: dict[int, str] = {}
     for p, (state, action) in enumerate(zip(states, actions, strict=True)):
-        try:  # what the FWM is to write is not known yet, and taken to be as long as the state
-            code = codec.encode(Transition("", 0, state, state, action, environment))
+        try:
+            prompts[p] = model.codec.question(state, action, environment)
         except InputError as error:
-            problems[p] = str(error).removeprefix("episode '' step 0: ")
-        else:
-            prompts[p] = model.fwm.prompt(code, code.z or ())
+            problems[p] = str(error)
     written: dict[int, NextState] = {}
     if prompts:
         its_seeds = None if seeds is None else [seeds[p] for p in prompts]
@@ -74,20 +70,13 @@ def predict_next(
     return [written.get(p) or NextState(None, 0.0, problems[p]) for p in range(len(states))]
 
 
-def passing_codec(model: WorldModel) -> TextCodec:
-    """The model's codec with a cache of its own, for texts that are seen once: what passes through is not kept."""
-    its = model.codec
-    return TextCodec(its.tokenizer, model.layouts, its.state_form, its.max_tokens, its.reads)
-
-
 def _read(model: WorldModel, state: str, ids: Ids, ended: bool, logp: float) -> NextState:
     next_state = model.codec.next_state(state, ids) if ended else None
     if next_state is not None:
         return NextState(next_state, logp)
-    text = model.codec.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    text = model.codec.show(ids)
     shown = repr(text if len(text) <= SHOWN else text[:SHOWN] + "...")
     if not ended:
         limit = model.fwm.max_new_tokens
         return NextState(None, logp, f"found no end within {limit} tokens (model.fwm.max_new_tokens): {shown}")
-    expected = "an edit that fits the state" if model.codec.state_form == "delta" else "lines that begin with a space"
-    return NextState(None, logp, f"found {shown}, expected {expected}")
+    return NextState(None, logp, f"found {shown}, expected {model.codec.expected}")

@@ -1,16 +1,15 @@
-"""What is computed from the data before anything is trained: the tokenizer, where it is the run's own, and the ids."""
+"""What is computed from the data before anything is trained: the codec, where it is the run's own, and the ids."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from swirl_lightning.codecs import TextCodec, indent
+from swirl_lightning.codecs import Codec, CodecForm
 from swirl_lightning.codecs.cache import kept_table, key_of
 from swirl_lightning.codecs.encodings import Sizes
 from swirl_lightning.environments.base import TransitionDataModule
@@ -22,29 +21,29 @@ from swirl_lightning.types import InputError, Transition
 
 log = logging.getLogger(__name__)
 
-TEXT = pa.schema([("tokenizer", pa.large_string())])
+MADE = pa.schema([("codec", pa.large_string())])
 
 
-def tokenizer_of(base: BaseModel, data: TransitionDataModule, markers: tuple[str, ...]) -> Any:
-    """The base's tokenizer. One that is trained on large data is kept on disk.
+def codec_of(base: BaseModel, data: TransitionDataModule, form: CodecForm) -> Codec:
+    """The base's codec. One that is made from large data is kept on disk.
 
     Args:
         base: where it comes from.
-        data: whose training texts it may be trained on.
-        markers: strings that it keeps whole.
+        data: whose training states and actions it may be made from.
+        form: what the run asks for.
     """
-    corpus = map(indent, data.corpus())
-    if not (base.trains_tokenizer and is_large(data.training())):
-        return base.tokenizer(corpus, markers)
+    if not (base.trains_codec and is_large(data.training())):
+        return base.codec(data.corpus(), form)
 
     def batches() -> Iterator[pa.RecordBatch]:
-        yield pa.record_batch([[base.tokenizer(corpus, markers).backend_tokenizer.to_str()]], schema=TEXT)
+        yield pa.record_batch([[base.codec(data.corpus(), form).saved()]], schema=MADE)
 
-    key = key_of(version("tokenizers"), settings_of(base), markers, hash_of(data.labelled), hash_of(data.state_only))
-    return base.restore_tokenizer(kept_table(f"tokenizer-{key}", TEXT, batches)["tokenizer"][0].as_py())
+    parts = (form.markers, hash_of(data.labelled), hash_of(data.state_only))
+    key = key_of(version("tokenizers"), settings_of(base), *parts)
+    return base.restore_codec(kept_table(f"codec-{key}", MADE, batches)["codec"][0].as_py(), form)
 
 
-def encode(codec: TextCodec, data: TransitionDataModule, skip: bool, splits: Sequence[Split] = SPLITS) -> list[Sizes]:
+def encode(codec: Codec, data: TransitionDataModule, skip: bool, splits: Sequence[Split] = SPLITS) -> list[Sizes]:
     """Encode data ahead, so that rows that cannot be used are told, or left out, before anything else; large data once.
 
     Args:

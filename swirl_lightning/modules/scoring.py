@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from swirl_lightning.codecs import TextCodec
+from swirl_lightning.codecs import Codec
 from swirl_lightning.engine.rollouts import Rollouts
 from swirl_lightning.modules.grpo_mixin import GRPOMixin
 from swirl_lightning.rewards import ScoringTask
@@ -19,7 +19,7 @@ def scoring_task(
     *,
     learner: GRPOMixin,
     scorer: GRPOMixin,
-    codec: TextCodec,
+    codec: Codec,
 ) -> ScoringTask:
     """How probable the scorer finds each target after each completion, asked with its own training prompt.
 
@@ -40,10 +40,11 @@ def scoring_task(
     if learner.writes == "y":
         given = tuple(codec.given(transitions[p], ids) for p, ids in zip(groups, given, strict=True))
     prompts = [scorer.prompt(codes[p], ids) for p, ids in zip(groups, given, strict=True)]
+    rows = list(map(scorer.policy.answer.row, targets))
     return ScoringTask(
         prompts=tuple(heads),
-        rows=tuple(prompts[n][len(heads[p]) :] + targets[p] + (codec.eos,) for n, p in enumerate(groups)),
-        scored=tuple(len(targets[p]) + 1 for p in groups),
+        rows=tuple(prompts[n][len(heads[p]) :] + rows[p] for n, p in enumerate(groups)),
+        scored=tuple(len(rows[p]) for p in groups),
         transitions=tuple(transitions),
         texts=tuple(
             learner.read(codec, transitions[p], ids) for p, ids in zip(groups, rollouts.completions, strict=True)

@@ -12,14 +12,14 @@ import lightning as L
 import torch
 
 from swirl_lightning import __version__
-from swirl_lightning.codecs import Layout, StateForm, TextCodec
+from swirl_lightning.codecs import Codec, CodecForm, Layout, StateForm
 from swirl_lightning.engine import MicroBatchSizes
 from swirl_lightning.engine.sharing import EngineName, check_runs, choose_engine
 from swirl_lightning.environments.base import TransitionDataModule
 from swirl_lightning.models import BaseModel, Policy, Weights
 from swirl_lightning.models.limits import check_limits
 from swirl_lightning.models.optimizers import OptimizerOptions
-from swirl_lightning.modules.checkpoint import check_layouts, read_checkpoint
+from swirl_lightning.modules.checkpoint import check_layouts, codec_in, read_checkpoint
 from swirl_lightning.modules.evaluation import Evaluation, fingerprint
 from swirl_lightning.modules.fwm import ForwardWorldModel
 from swirl_lightning.modules.grpo_mixin import GRPOMixin
@@ -27,14 +27,14 @@ from swirl_lightning.modules.held_out import Rows, gather_rows
 from swirl_lightning.modules.idm import InverseDynamicsModel
 from swirl_lightning.modules.notice import tell
 from swirl_lightning.modules.origin import check_origin, origin_of
-from swirl_lightning.modules.preparation import encode, tokenizer_of
+from swirl_lightning.modules.preparation import codec_of, encode
 from swirl_lightning.modules.processes import gather_objects, mean_figures, own_gradients
 from swirl_lightning.modules.random_state import get_random_state, set_random_state
 from swirl_lightning.modules.schedule import NamedStage, Stage, find_phase
 from swirl_lightning.modules.updates import Place, Updates
 from swirl_lightning.plan.page import UNKNOWN, Plan
 from swirl_lightning.plan.passes import Pass
-from swirl_lightning.plan.run_shape import RoleShape, RunShape
+from swirl_lightning.plan.run_shape import RunShape
 from swirl_lightning.plan.sizes import available_bytes
 from swirl_lightning.rewards import LikelihoodReward, Reward, scored_in_float32
 from swirl_lightning.types import Batch, InputError, Prediction, Role, Transition, check_number
@@ -133,7 +133,7 @@ class SWIRL(L.LightningModule):
     # ---- set-up
 
     def setup(self, stage: str) -> None:
-        """Build tokenizer, codec and weights; the tokenizer may be trained on the run's own training texts."""
+        """Build codec and weights; the codec may be made from the run's own training states and actions."""
         data: TransitionDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
         if stage == "fit":
             self._origin = origin_of(self, data, self.schedule, self.trainer.world_size)
@@ -144,12 +144,11 @@ class SWIRL(L.LightningModule):
         if self.layout is None:
             self.layouts |= {name: part.layout for name, part in parts.items()}
         start = None if self.init_from is None else read_checkpoint(self.init_from, "model.init_from")
-        if start and self.base.trains_tokenizer:
-            tokenizer = self.base.restore_tokenizer(start["swirl"]["tokenizer"])
+        if start and self.base.trains_codec:
+            codec = self.base.restore_codec(codec_in(start["swirl"]), self.form)
         else:
-            markers = dict.fromkeys(marker for layout in self.layouts.values() for marker in layout.markers)
-            tokenizer = tokenizer_of(self.base, data, tuple(markers))
-        self.assemble(tokenizer, self.trainer.strategy.root_device, self._micro_batch_sizes(data))
+            codec = codec_of(self.base, data, self.form)
+        self.assemble(codec, self.trainer.strategy.root_device, self._micro_batch_sizes(data))
         if start:
             self.weights.load_tensors(start["state_dict"])
         metrics = {name: part.metrics() for name, part in parts.items()}
@@ -157,34 +156,37 @@ class SWIRL(L.LightningModule):
             {name: Evaluation(self.untrained, deepcopy(metrics)) for name in ("test", "validation")}
         )
 
-    def assemble(self, tokenizer: Any, device: torch.device, sizes: MicroBatchSizes) -> None:
-        """Build codec, weights and both roles' policies on a device; ``layouts`` must be known."""
-        self._set_tokenizer(tokenizer)
+    @property
+    def form(self) -> CodecForm:
+        """What the codec is asked for; ``layouts`` must be known."""
+        return CodecForm(self.layouts, self.state_form, self.max_tokens, self.idm.reads)
+
+    def assemble(self, codec: Codec, device: torch.device, sizes: MicroBatchSizes) -> None:
+        """Build weights and both roles' policies on a device, for the ids of a codec."""
+        self.codec = codec
         own = ("shared", "shared") if self.shared_weights else ("fwm", "idm")
         with device:
-            self.weights: Weights = self.base.weights(tokenizer, dict.fromkeys((*own, REFERENCE)))
+            self.weights: Weights = self.base.weights(codec, dict.fromkeys((*own, REFERENCE)))
         roles: tuple[GRPOMixin, GRPOMixin] = (self.fwm, self.idm)
         model = self.weights.activate(own[0])
         completions = {f"model.{role.role}.max_new_tokens": role.max_new_tokens for role in roles}
-        check_limits(model, tokenizer, self.max_tokens, completions)
+        check_limits(model, codec.num_ids, self.max_tokens, completions)
         check_runs(model)
         with self.weights.scoring_precision():  # which finds what half precision hides, and is what rewards need
             engine = choose_engine(model, self.max_tokens + sum(completions.values()), self.engine)
-        eos = self.codec.eos
         for role, name in zip(roles, own, strict=True):
-            role.policy = Policy(self.weights, name, eos, engine, sizes)
-            role.reference = Policy(self.weights, REFERENCE, eos, engine, sizes)
-        self.untrained = Policy(self.weights, "", eos, engine, sizes) if self.weights.has_base else None
-
-    def _set_tokenizer(self, tokenizer: Any) -> None:
-        self.codec = TextCodec(tokenizer, self.layouts, self.state_form, self.max_tokens, self.idm.reads)
+            answer = codec.answers[role.role]
+            role.policy = Policy(self.weights, name, answer, engine, sizes)
+            role.reference = Policy(self.weights, REFERENCE, answer, engine, sizes)
+        actions = codec.answers["idm"]
+        self.untrained = Policy(self.weights, "", actions, engine, sizes) if self.weights.has_base else None
 
     def on_fit_start(self) -> None:
         """Encode all data once, so that what cannot be used is told before any training."""
         data: TransitionDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
         sizes = encode(self.codec, data, self.skip_too_long)
         if self.trainer.is_global_zero:
-            tell(data, sizes, (self.fwm, self.idm), self.max_tokens, scratch=self.base.trains_tokenizer)
+            tell(data, sizes, (self.fwm, self.idm), self.max_tokens, scratch=self.base.trains_codec)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """One optimiser per role, on parameters that never change."""
@@ -217,15 +219,9 @@ class SWIRL(L.LightningModule):
         return Plan(memory, passes, self.micro_batch, room)
 
     def _shape(self) -> RunShape:
-        def of(role: GRPOMixin) -> RoleShape:
-            return RoleShape(
-                role.role, role.grpo.group_size, role.max_new_tokens, role.sampling.truncated,
-                compared=bool(role.grpo.beta) or role.grpo.inner_steps > 1, anchored=bool(role.grpo.anchor),
-            )  # fmt: skip
-
         exact = scored_in_float32(self.reward, self.vim_reward or self.reward)
         return RunShape(
-            of(self.fwm), of(self.idm), self.max_tokens, self.latent == "sample", bool(self.bootstrap), exact,
+            self.fwm.shape, self.idm.shape, self.max_tokens, self.latent == "sample", bool(self.bootstrap), exact,
             whole_states=self.idm.reads == "full",
         )  # fmt: skip
 
@@ -358,18 +354,18 @@ class SWIRL(L.LightningModule):
         self.weights.load_tensors(state_dict)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what Lightning leaves out: what run it is, random states, and a tokenizer that was trained."""
+        """Add what Lightning leaves out: what run it is, random states, and a codec that was made from data."""
         checkpoint["swirl"] = {
             "version": __version__,
             "origin": self._origin,
             "random_states": gather_objects(get_random_state()),
             "micro_batch": tuple(self.fwm.policy.sizes),
             "layouts": {name: layout.markers for name, layout in self.layouts.items()},
-            "tokenizer": self.codec.tokenizer.backend_tokenizer.to_str() if self.base.trains_tokenizer else None,
+            "codec": self.codec.saved() if self.base.trains_codec else None,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take tokenizer and micro-batches now, and the random states when training starts.
+        """Take codec and micro-batches now, and the random states when training starts.
 
         ``auto`` depends on the memory that is free; a resumed run keeps to what it began with, for sums taken in
         another order differ in their last bits.
@@ -388,8 +384,8 @@ class SWIRL(L.LightningModule):
         if self.micro_batch == "auto":
             for role in (self.fwm, self.idm):
                 role.policy.sizes = role.reference.sizes = MicroBatchSizes(*saved["micro_batch"])
-        if self.base.trains_tokenizer:
-            self._set_tokenizer(self.base.restore_tokenizer(saved["tokenizer"]))
+        if self.base.trains_codec:
+            self.codec = self.base.restore_codec(codec_in(saved), self.form)
         if self.skip_too_long and self.trainer.state.fn != "fit":
             encode(self.codec, self.trainer.datamodule, skip=True, splits=("validation", "test"))  # type: ignore[attr-defined]
 

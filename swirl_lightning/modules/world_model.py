@@ -1,11 +1,10 @@
-"""What can be asked: both roles, and how texts become their ids and come back."""
+"""What can be asked: both roles, and how states and actions become ids and come back."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Protocol
 
-from swirl_lightning.codecs import Layout, TextCodec
+from swirl_lightning.codecs import Codec
 from swirl_lightning.modules.fwm import ForwardWorldModel
 from swirl_lightning.modules.idm import InverseDynamicsModel
 
@@ -16,11 +15,9 @@ class WorldModel(Protocol):
     Args:
         fwm: the Forward World Model.
         idm: the Inverse Dynamics Model.
-        codec: texts as ids and back.
-        layouts: the words around states and actions, by environment.
+        codec: states and actions as ids and back.
     """
 
     fwm: ForwardWorldModel
     idm: InverseDynamicsModel
-    codec: TextCodec
-    layouts: Mapping[str, Layout]
+    codec: Codec

@@ -151,7 +151,7 @@ def _snippet(name: str, model: SWIRL, role: GRPOMixin, facts: Facts) -> str:
     environment = next(filter(None, model.layouts), "")
     start, action, next_state = (repr(marker) for marker in model.layouts[environment].markers)
     tokenizer, bos = model.codec.tokenizer, model.codec.tokenizer.bos_token_id
-    begins = bos is not None and model.codec.prompts(environment).start[:1] == (bos,)
+    begins = bos is not None and model.codec.prompts(environment).fwm[0][:1] == (bos,)
     first = f"[{bos}] + words({start})" if begins else f"words({start})"
     peft, load = "", "model = AutoModelForCausalLM.from_pretrained(folder)"
     if facts.adapter:

@@ -16,7 +16,6 @@ from swirl_lightning.engine import GREEDY, Sampling
 from swirl_lightning.engine.rollouts import Rollouts
 from swirl_lightning.environments.rows import FIELDS, Numbered, scan_rows
 from swirl_lightning.modules import SWIRL
-from swirl_lightning.modules.prediction import passing_codec
 from swirl_lightning.trained.files import rows_files
 from swirl_lightning.trained.load import environment_of
 from swirl_lightning.types import Ids, InputError, Transition
@@ -126,12 +125,12 @@ def name_actions(
         samples: drawn beside the greedy action; the most probable one that ends is taken.
         seeds: N seeds of the samples.
     """
-    codec = passing_codec(model)
     prompts: dict[int, Ids] = {}
     labels: dict[int, Label] = {}
     for n, t in enumerate(transitions):
         try:
-            code = codec.encode(Transition(t.episode, t.step, t.state, t.next_state, None, environment))
+            pair = Transition(t.episode, t.step, t.state, t.next_state, None, environment)
+            code = model.codec.encode(pair, keep=False)
         except InputError as error:
             labels[n] = Label(None, reason=str(error))
         else:

@@ -16,7 +16,7 @@ from swirl_lightning.codecs import Layout
 from swirl_lightning.engine import MicroBatchSizes
 from swirl_lightning.models import BaseModel
 from swirl_lightning.modules import SWIRL, ForwardWorldModel, InverseDynamicsModel
-from swirl_lightning.modules.checkpoint import read_checkpoint
+from swirl_lightning.modules.checkpoint import codec_in, read_checkpoint
 from swirl_lightning.trained.aliases import check_aliases
 from swirl_lightning.types import InputError
 
@@ -46,7 +46,7 @@ def load_run(run: Path, checkpoint: Path | None = None, device: str = "auto", **
     saved = read_checkpoint(path, "checkpoint")
     try:
         model.layouts = {name: Layout(*markers) for name, markers in saved["swirl"]["layouts"].items()}
-        trained, tensors = saved["swirl"]["tokenizer"], saved["state_dict"]
+        made, tensors = codec_in(saved["swirl"]), saved["state_dict"]
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: found no readable {error} in it; it was written by swirl-lightning "
@@ -54,9 +54,7 @@ def load_run(run: Path, checkpoint: Path | None = None, device: str = "auto", **
             "wrote it, or train again"
         ) from error
     try:
-        own = model.base.trains_tokenizer
-        tokenizer = model.base.restore_tokenizer(trained) if own else model.base.tokenizer((), ())
-        model.assemble(tokenizer, place, MicroBatchSizes())
+        model.assemble(model.base.restore_codec(made, model.form), place, MicroBatchSizes())
     except InputError as error:
         raise InputError(
             f"{error}; settings of the run can be changed, for example --model.base.name=FOLDER for a base model that "

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swirl_lightning.codecs import Layout, TextCodec, cache, text
+from swirl_lightning.codecs import Layout, TextCodec, base, cache
 from swirl_lightning.models import ScratchLM
 from swirl_lightning.types import InputError, Transition
 
@@ -56,7 +56,7 @@ def steps(length=10):
 def test_kept_ids_are_the_computed_ones(tokenizer, form, reads, same_head, transitions, other):
     key = Transition.key
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text, "kept_table", lambda name, schema, batches: text.pa.Table.from_batches(batches(), schema))
+        patch.setattr(base, "kept_table", lambda name, schema, batches: base.pa.Table.from_batches(batches(), schema))
         if same_head:
             patch.setattr(Transition, "key", property(lambda t: b"the same" + key.fget(t)[8:]))
         plain, kept = (TextCodec(tokenizer, LAYOUTS, form, 100, reads) for _ in range(2))

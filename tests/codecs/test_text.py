@@ -1,5 +1,7 @@
 """Transitions to ids and back: nothing lost, nothing cut, nothing mistaken for a special token."""
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -64,7 +66,7 @@ def test_special_tokens_in_the_data_stay_text(codec):
     """A log may hold the very strings of the layout or the end token; as ids they must not be the special ones."""
     nasty = "<eos> State:\n\nAction: x\nChange:\n<eos>"
     code = codec.encode(Transition("e", 0, nasty, nasty + "\nmore <eos>", "say <eos>\nAction:"))
-    special = {codec.eos, *codec.prompts().start, *codec.prompts().action, *codec.prompts().next_state}
+    special = {codec.eos, *itertools.chain(*codec.prompts().fwm, *codec.prompts().idm)}
     assert not special & {*code.x, *code.y, *code.z}
     assert codec.action(code.z) == "say <eos>\nAction:"
     assert codec.next_state(nasty, code.y) == nasty + "\nmore <eos>"
@@ -151,14 +153,42 @@ def test_a_lossy_tokenizer_is_refused():
 
 def test_bos_is_put_where_the_tokenizer_puts_it(tokenizer):
     plain = TextCodec(tokenizer, {"": LAYOUT}, "full", 100)
-    assert len(plain.prompts().start) == 1
+    assert len(plain.prompts().fwm[0]) == 1
     with_bos = ScratchLM(vocab_size=280).tokenizer(CORPUS, LAYOUT.markers)
     with_bos.bos_token = "<eos>"
-    assert TextCodec(with_bos, {"": LAYOUT}, "full", 100).prompts().start == plain.prompts().start
+    assert TextCodec(with_bos, {"": LAYOUT}, "full", 100).prompts() == plain.prompts()
     with_bos.backend_tokenizer.post_processor = TemplateProcessing(
         single="<eos> $A", pair="<eos> $A $B", special_tokens=[("<eos>", with_bos.eos_token_id)]
     )
     codec = TextCodec(with_bos, {"": LAYOUT}, "full", 100)
-    assert codec.prompts().start == (with_bos.bos_token_id, *plain.prompts().start)
+    assert codec.prompts().fwm[0] == (with_bos.bos_token_id, *plain.prompts().fwm[0])
     code, same = codec.encode(STEP), plain.encode(STEP)
     assert (code.x, code.y, code.z) == (same.x, same.y, same.z)  # the parts have none
+
+
+def test_a_question_is_the_prompt_of_the_step_that_is_asked_about(codec):
+    code = codec.encode(STEP)
+    assert codec.question(STEP.state, STEP.action) == code.prompts.forward(code.x, code.z)
+
+
+@pytest.mark.parametrize(("form", "room"), [("full", 2), ("delta", 1)])
+def test_a_question_leaves_room_for_an_answer(tokenizer, form, room):
+    """A whole next state is taken to be as long as the state; an edit may be empty."""
+    loose = TextCodec(tokenizer, {"": LAYOUT}, form, 1000)
+    code = loose.encode(STEP)
+    fits = room * len(code.x) + len(code.z) + 4
+    asked = TextCodec(tokenizer, {"": LAYOUT}, form, fits).question(STEP.state, STEP.action)
+    assert asked == loose.question(STEP.state, STEP.action)
+    with pytest.raises(
+        InputError, match=rf"^{fits} tokens in all .*, expected at most {fits - 1}; states are never cut"
+    ):
+        TextCodec(tokenizer, {"": LAYOUT}, form, fits - 1).question(STEP.state, STEP.action)
+
+
+def test_what_passes_through_once_is_not_kept(codec):
+    passing = Transition("only", 1, "door open", "door shut", "wait")
+    before = dict(codec._cache)
+    code = codec.encode(passing, keep=False)
+    assert codec._cache == before
+    assert codec.encode(passing) == code
+    assert passing in codec._cache

@@ -11,6 +11,7 @@ from swirl_lightning.engine import Sampling
 from swirl_lightning.engine.decoding import FixedStep, GrowingStep, cuda_graph, decoding_step, unrecordable
 from swirl_lightning.engine.sampling import grow, uniforms
 from swirl_lightning.engine.shared_prefix import encode_prefix
+from swirl_lightning.types import Answer
 
 EOS = 0
 PROMPTS = [(5, 9, 3), (8,), (4, 4, 7, 30, 2, 19, 11), (8, 8)]
@@ -62,7 +63,7 @@ def drawn(model, make_step, sampling=Sampling(), prompts=PROMPTS):  # noqa: B008
         prefix = encode_prefix(model, prompts)
         numbers = uniforms(range(len(prompts)), GROUP, TOKENS).flatten(0, 1)
         prompt_of = [p for p in range(len(prompts)) for _ in range(GROUP)]
-        return grow(model, prefix, prompt_of, numbers, EOS, sampling, make_step(model, prefix))
+        return grow(model, prefix, prompt_of, numbers, Answer(EOS), sampling, make_step(model, prefix))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -10,6 +10,7 @@ from peft import LoraConfig
 from swirl_lightning.engine import MicroBatchSizes, PlainTexts, Sampling, SharedPrompts, half_attention
 from swirl_lightning.models import FullWeights, LoraWeights, Policy
 from swirl_lightning.models.lora import FusedLora
+from swirl_lightning.types import Answer
 
 KINDS = ("llama", "qwen2", "qwen3", "gemma", "phi")
 EOS = 0
@@ -67,31 +68,31 @@ def test_forms_are_equal(kind, tiny_model):
     """The plain form, the cache form and the packed form with gradient checkpointing, for LoRA gradients."""
     weights = lora(tiny_model(kind))
     for temperature in (1.0, 0.7):
-        plain = accumulated(Policy(weights, "a", EOS, PlainTexts), temperature=temperature)
+        plain = accumulated(Policy(weights, "a", Answer(EOS), PlainTexts), temperature=temperature)
         assert plain[2].norm() > 1
-        assert_same(accumulated(Policy(weights, "a", EOS), temperature=temperature), plain)
+        assert_same(accumulated(Policy(weights, "a", Answer(EOS)), temperature=temperature), plain)
         weights.model.gradient_checkpointing_enable({"use_reentrant": False})
-        assert_same(accumulated(Policy(weights, "a", EOS), temperature=temperature), plain)
+        assert_same(accumulated(Policy(weights, "a", Answer(EOS)), temperature=temperature), plain)
         weights.model.gradient_checkpointing_disable()
 
 
 def test_fused_lora_is_pefts(tiny_model, monkeypatch):
     """Values and gradients of the layer that PEFT itself would use."""
     weights = lora(tiny_model("qwen2"))
-    ours = accumulated(Policy(weights, "a", EOS))
+    ours = accumulated(Policy(weights, "a", Answer(EOS)))
     assert sum(isinstance(module, FusedLora) for module in weights.modules()) == 14
     monkeypatch.setattr(FusedLora, "forward", peft.tuners.lora.Linear.forward)
-    assert_same(ours, accumulated(Policy(weights, "a", EOS)))
+    assert_same(ours, accumulated(Policy(weights, "a", Answer(EOS))))
 
 
 def test_other_attention_implementations(tiny_model):
     """The eager one adds its mask to the scores."""
     weights = lora(tiny_model())
-    expected = accumulated(Policy(weights, "a", EOS))
+    expected = accumulated(Policy(weights, "a", Answer(EOS)))
     weights.model.set_attn_implementation("eager")
-    assert_same(accumulated(Policy(weights, "a", EOS)), expected)
+    assert_same(accumulated(Policy(weights, "a", Answer(EOS))), expected)
     weights.model.gradient_checkpointing_enable({"use_reentrant": False})
-    assert_same(accumulated(Policy(weights, "a", EOS)), expected)
+    assert_same(accumulated(Policy(weights, "a", Answer(EOS))), expected)
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen3", "phi"])
@@ -99,7 +100,7 @@ def test_other_attention_implementations(tiny_model):
 def test_attention_of_half_precision(kind, most, tiny_model, monkeypatch):
     monkeypatch.setattr(half_attention, "MOST_SCORES", most)
     weights = lora(tiny_model(kind))
-    policy = Policy(weights, "a", EOS)
+    policy = Policy(weights, "a", Answer(EOS))
 
     def everything():
         rollouts = policy.generate(PROMPTS, [1, 2, 3], group_size=3, max_tokens=5, sampling=Sampling())
@@ -130,7 +131,7 @@ def test_checkpointing_recomputes(tiny_model, monkeypatch):
     layer = type(weights.model.base_model.layers[0].mlp)
     monkeypatch.setattr(layer, "forward", lambda self, x, f=layer.forward: runs.append(x.shape[1]) or f(self, x))
     weights.model.gradient_checkpointing_enable({"use_reentrant": False})
-    policy = Policy(weights, "a", EOS)
+    policy = Policy(weights, "a", Answer(EOS))
     accumulated(policy)
     assert len(runs) == 2 * len(weights.model.base_model.layers)
     runs.clear()
@@ -145,8 +146,8 @@ def test_micro_batches_change_nothing(size, checkpointing, tiny_model):
     weights = lora(tiny_model("qwen2"))
     if checkpointing:
         weights.model.gradient_checkpointing_enable({"use_reentrant": False})
-    whole = Policy(weights, "a", EOS)
-    split = Policy(weights, "a", EOS, sizes=MicroBatchSizes(size, size, size))
+    whole = Policy(weights, "a", Answer(EOS))
+    split = Policy(weights, "a", Answer(EOS), sizes=MicroBatchSizes(size, size, size))
     assert_same(accumulated(split), accumulated(whole))
     with torch.no_grad():
         ours, theirs = (p.logprobs(PROMPTS, PROMPT_OF, ROWS, SCORED, plain=True) for p in (split, whole))
@@ -168,7 +169,7 @@ def test_micro_batches_change_nothing(size, checkpointing, tiny_model):
 def test_a_large_groups_prompt_passes_once(tiny_model):
     """Also where its rows come in pieces, forward and backward: the tokens say so, and the gradient is whole."""
     weights = lora(tiny_model())
-    whole, split = Policy(weights, "a", EOS), Policy(weights, "a", EOS, sizes=MicroBatchSizes(update=2))
+    whole, split = Policy(weights, "a", Answer(EOS)), Policy(weights, "a", Answer(EOS), sizes=MicroBatchSizes(update=2))
     rows = [(n, n + 1, 3) for n in range(10, 18)]
     gradients = []
     for policy in (whole, split):
@@ -185,8 +186,8 @@ def test_a_large_groups_prompt_passes_once(tiny_model):
 def test_out_of_memory_is_redone_in_halves(tiny_model, monkeypatch, caplog):
     """To the same numbers, even where the failed attempt had already left a part of the gradient behind."""
     weights = lora(tiny_model())
-    expected = accumulated(Policy(weights, "a", EOS))
-    policy, calls = Policy(weights, "a", EOS), []
+    expected = accumulated(Policy(weights, "a", Answer(EOS)))
+    policy, calls = Policy(weights, "a", Answer(EOS)), []
     score = SharedPrompts.score
 
     def limited(self, prompt_of, rows, *args, **kwargs):
@@ -217,7 +218,7 @@ def test_out_of_memory_is_redone_in_halves(tiny_model, monkeypatch, caplog):
 
 
 def test_generation_out_of_memory(tiny_model, monkeypatch):
-    policy = Policy(lora(tiny_model()), "a", EOS)
+    policy = Policy(lora(tiny_model()), "a", Answer(EOS))
     options = {"group_size": 5, "max_tokens": 4, "sampling": Sampling()}
     expected = policy.generate(PROMPTS[:1], [3], **options)
     sample, calls = SharedPrompts.sample, []
@@ -238,7 +239,7 @@ def test_the_plain_form_draws_the_same(sampling, tiny_model):
     weights = FullWeights(tiny_model("gemma"), ["a"])
     options = {"group_size": 5, "max_tokens": 6, "sampling": sampling}
     ours, theirs = (
-        Policy(weights, "a", EOS, engine).generate(PROMPTS, [1, 2, 3], **options)
+        Policy(weights, "a", Answer(EOS), engine).generate(PROMPTS, [1, 2, 3], **options)
         for engine in (SharedPrompts, PlainTexts)
     )
     assert ours.completions == theirs.completions
@@ -261,7 +262,7 @@ def test_padding_on_either_side(side, tiny_model):
     with torch.no_grad():
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         logp = model(input_ids=ids, attention_mask=mask, position_ids=positions).logits.log_softmax(-1)
-        ours = Policy(FullWeights(model, ["a"]), "a", EOS).logprobs(PROMPTS, PROMPT_OF, ROWS, SCORED).logp
+        ours = Policy(FullWeights(model, ["a"]), "a", Answer(EOS)).logprobs(PROMPTS, PROMPT_OF, ROWS, SCORED).logp
     for n, text in enumerate(texts):
         end = width if side == "left" else len(text)
         for t in range(SCORED[n]):

@@ -8,6 +8,7 @@ import torch
 from peft import LoraConfig
 
 from swirl_lightning.models import FullWeights, LoraWeights, Policy
+from swirl_lightning.types import Answer
 
 KINDS = ("llama", "qwen2", "qwen3", "gemma", "phi")
 EOS = 0
@@ -72,7 +73,7 @@ def compare(weights, policy, model, parameters, plain_logits, texts, *, scored=N
 def test_shared_prompts(kind, tiny_model, plain_logits, texts):
     weights = FullWeights(tiny_model(kind), ["a"])
     model = weights.activate("a")
-    policy = Policy(weights, "a", EOS)
+    policy = Policy(weights, "a", Answer(EOS))
     compare(weights, policy, model, policy.parameters(), plain_logits, texts)
     compare(weights, policy, model, policy.parameters(), plain_logits, texts, temperature=0.6, restricted=True)
 
@@ -82,7 +83,7 @@ def test_as_many_rows_as_prompts(kind, tiny_model, plain_logits, texts):
     prompts, _, rows = texts
     for prompt_of in ([2, 0, 1], [1, 1, 0]):  # a permutation, and one where a prompt is used twice
         weights = FullWeights(tiny_model(kind), ["a"])
-        policy = Policy(weights, "a", EOS)
+        policy = Policy(weights, "a", Answer(EOS))
         case = (prompts, torch.tensor(prompt_of), rows[:3])
         compare(weights, policy, weights.activate("a"), policy.parameters(), plain_logits, case, temperature=1.3)
         compare(
@@ -93,7 +94,7 @@ def test_as_many_rows_as_prompts(kind, tiny_model, plain_logits, texts):
 
 def test_only_the_last_tokens_scored(tiny_model, plain_logits, texts):
     weights = FullWeights(tiny_model("qwen2"), ["a"])
-    policy = Policy(weights, "a", EOS)
+    policy = Policy(weights, "a", Answer(EOS))
     for options in ({}, {"temperature": 0.7, "restricted": True}):
         compare(
             weights, policy, weights.activate("a"), policy.parameters(), plain_logits, texts,
@@ -106,7 +107,7 @@ def test_double_precision_is_closer(num_rows, tiny_model, plain_logits, texts):
     """In float64 what is left of the difference is the float32 of the norms, the rotations and the returned scores."""
     prompts, prompt_of, rows = texts
     weights = FullWeights(tiny_model("qwen3").double(), ["a"])
-    model, policy = weights.activate("a"), Policy(weights, "a", EOS)
+    model, policy = weights.activate("a"), Policy(weights, "a", Answer(EOS))
     scores = policy.logprobs(prompts, prompt_of[:num_rows], rows[:num_rows], list(map(len, rows[:num_rows])))
     shared = torch.autograd.grad(scores.logp.sum(), policy.parameters())
     loss = 0.0
@@ -130,7 +131,7 @@ def test_lora_gradients_reach_only_the_trainable_adapter(kind, tiny_model, plain
             for parameter in weights.named(name).values():
                 parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
     weights.set_trainable("a")
-    policy, other = Policy(weights, "a", EOS), Policy(weights, "b", EOS)
+    policy, other = Policy(weights, "a", Answer(EOS)), Policy(weights, "b", Answer(EOS))
     model = weights.activate("a")
     compare(weights, policy, model, policy.parameters(), plain_logits, texts, temperature=0.8)
 
@@ -150,7 +151,7 @@ def test_the_padding_id_is_an_ordinary_token(num_rows, tiny_model, plain_logits)
     """Padding is 0 and so is the end token here: one inside a prompt or a row, and the last one, still count."""
     weights = FullWeights(tiny_model(), ["a"])
     prompts, rows = [(0, 5, 0), (7, 0)], [(0, 3, EOS), (9, EOS), (0, EOS)]
-    policy, prompt_of = Policy(weights, "a", EOS), torch.tensor([0, 1, 1])
+    policy, prompt_of = Policy(weights, "a", Answer(EOS)), torch.tensor([0, 1, 1])
     case = (prompts, prompt_of[:num_rows], rows[:num_rows])
     compare(weights, policy, weights.activate("a"), policy.parameters(), plain_logits, case)
 
@@ -158,7 +159,7 @@ def test_the_padding_id_is_an_ordinary_token(num_rows, tiny_model, plain_logits)
 def test_what_is_shared_passes_once(tiny_model, texts):
     """Prompts, and what rows of one prompt begin with; a row's last token is never read."""
     prompts, prompt_of, rows = texts
-    policy = Policy(FullWeights(tiny_model(), ["a"]), "a", EOS)
+    policy = Policy(FullWeights(tiny_model(), ["a"]), "a", Answer(EOS))
     policy.logprobs(prompts, prompt_of, rows, list(map(len, rows)))
     assert policy.tokens == policy.gradient_tokens == sum(map(len, prompts)) + sum(len(row) - 1 for row in rows)
     with torch.no_grad():

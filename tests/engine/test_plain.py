@@ -6,6 +6,7 @@ from transformers import GenerationConfig
 
 from swirl_lightning.engine import GREEDY, PlainTexts, Sampling, SharedPrompts
 from swirl_lightning.models import FullWeights, Policy
+from swirl_lightning.types import Answer
 
 EOS = 0
 PROMPTS = [(5, 9, 3), (8,), (4, 4, 7, 30, 2, 19, 11)]
@@ -30,7 +31,7 @@ HOSTILE = {
 
 
 def sampled(model, engine, sampling):
-    policy = Policy(FullWeights(model, ["a"]), "a", EOS, engine)
+    policy = Policy(FullWeights(model, ["a"]), "a", Answer(EOS), engine)
     return policy.generate(PROMPTS, [1, 2, 3], group_size=4, max_tokens=6, sampling=sampling)
 
 
@@ -54,5 +55,7 @@ def test_the_models_generation_config_stays_what_it_was(tiny_model):
     model.generation_config = own = GenerationConfig(repetition_penalty=5.0)
     weights = FullWeights(torch.nn.Module(), [])
     weights.activate = lambda name: model
-    Policy(weights, "a", EOS, PlainTexts).generate(PROMPTS, [1, 2, 3], group_size=2, max_tokens=3, sampling=GREEDY)
+    Policy(weights, "a", Answer(EOS), PlainTexts).generate(
+        PROMPTS, [1, 2, 3], group_size=2, max_tokens=3, sampling=GREEDY
+    )
     assert model.generation_config is own

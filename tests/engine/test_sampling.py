@@ -9,6 +9,7 @@ import torch
 from swirl_lightning.engine import GREEDY, Sampling
 from swirl_lightning.engine.sampling import draw, uniforms
 from swirl_lightning.models import FullWeights, Policy
+from swirl_lightning.types import Answer
 
 EOS = 0
 
@@ -17,7 +18,7 @@ def sample(model, prompts, seeds, *, group_size, max_tokens, sampling):
     """Rollouts of a model by itself."""
     weights = FullWeights(torch.nn.Module(), [])
     weights.activate = lambda name: model
-    return Policy(weights, "a", EOS).generate(
+    return Policy(weights, "a", Answer(EOS)).generate(
         prompts, seeds, group_size=group_size, max_tokens=max_tokens, sampling=sampling
     )
 
@@ -84,7 +85,7 @@ def test_recorded_logprobs_and_support(sampling, tiny_model, plain_logits):
 def test_ratio_one_and_kl_zero_under_the_sampled_distribution(sampling, tiny_model):
     """The policy's scores of its own fresh rollouts are the recorded ones; an equal reference's are the same bits."""
     weights = FullWeights(tiny_model("llama"), ["a", "a_ref"])
-    policy, reference = Policy(weights, "a", EOS), Policy(weights, "a_ref", EOS)
+    policy, reference = Policy(weights, "a", Answer(EOS)), Policy(weights, "a_ref", Answer(EOS))
     rollouts = policy.generate(PROMPTS, [1, 2, 3, 4], group_size=5, max_tokens=6, sampling=sampling)
     lengths = rollouts.mask.sum(1).tolist()
     rows = [tuple(ids[:length]) for ids, length in zip(rollouts.ids.tolist(), lengths, strict=True)]
@@ -102,8 +103,8 @@ def test_ratio_one_and_kl_zero_under_the_sampled_distribution(sampling, tiny_mod
 
 def test_another_reference_is_finite_on_the_support(tiny_model):
     """The reference is restricted to the policy's support, so a token that it would not sample has a finite value."""
-    policy = Policy(FullWeights(tiny_model(seed=0), ["a"]), "a", EOS)
-    reference = Policy(FullWeights(tiny_model(seed=5), ["a"]), "a", EOS)
+    policy = Policy(FullWeights(tiny_model(seed=0), ["a"]), "a", Answer(EOS))
+    reference = Policy(FullWeights(tiny_model(seed=5), ["a"]), "a", Answer(EOS))
     rollouts = policy.generate(PROMPTS, [1, 2, 3, 4], group_size=5, max_tokens=6, sampling=Sampling(top_p=0.6))
     lengths = rollouts.mask.sum(1).tolist()
     rows = [tuple(ids[:length]) for ids, length in zip(rollouts.ids.tolist(), lengths, strict=True)]

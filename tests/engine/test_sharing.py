@@ -20,6 +20,7 @@ from transformers import (
 from swirl_lightning.engine import PlainTexts, Sampling, SharedPrompts
 from swirl_lightning.engine.sharing import choose_engine, why_plain
 from swirl_lightning.models import FullWeights, Policy
+from swirl_lightning.types import Answer
 
 SHAPE = {
     "vocab_size": 61, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -71,7 +72,7 @@ def test_falls_back_with_one_line(reason, caplog):
     (record,) = [r for r in caplog.records if r.name.startswith("swirl_lightning")]
     assert reason in record.getMessage()
     # and the plain form is the model's own: what is sampled has the log-probs that the model gives it
-    policy = Policy(FullWeights(model, ["a"]), "a", 0, PlainTexts)
+    policy = Policy(FullWeights(model, ["a"]), "a", Answer(0), PlainTexts)
     rollouts = policy.generate([(5, 9, 3), (8,)], [1, 2], group_size=3, max_tokens=4, sampling=Sampling())
     for n, p in enumerate(rollouts.prompt_of.tolist()):
         row = rollouts.ids[n, rollouts.mask[n]]
@@ -97,7 +98,7 @@ def test_a_checkpoints_settings_for_generation_reach_no_sample(settings):
     prompts, seeds = [(5, 9, 3), (8,)], [1, 2]
 
     def drawn(engine):
-        policy = Policy(FullWeights(model, ["a"]), "a", 0, engine)
+        policy = Policy(FullWeights(model, ["a"]), "a", Answer(0), engine)
         return policy.generate(prompts, seeds, group_size=4, max_tokens=6, sampling=Sampling())
 
     expected = drawn(SharedPrompts)

@@ -4,11 +4,13 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
+from swirl_lightning.codecs import CodecForm, Layout
 from swirl_lightning.models import PretrainedLM, ScratchLM
 from swirl_lightning.types import InputError
 
 MARKERS = ("State:\n", "\nAction:", "\nChange:\n")
 CORPUS = [" door open\n lamp on", " make door open", " make lamp off"] * 3
+FORM = CodecForm({"": Layout()}, "delta", 100)
 SCRATCH = {"hidden_size": 32, "vocab_size": 280}
 
 
@@ -27,8 +29,8 @@ def test_scratch_tokenizer():
 
 def test_scratch_weights():
     base = ScratchLM(**SCRATCH, num_layers=3)
-    tokenizer = base.tokenizer(CORPUS, MARKERS)
-    weights = base.weights(tokenizer, ["fwm", "idm"])
+    codec = base.codec(CORPUS, FORM)
+    weights = base.weights(codec, ["fwm", "idm"])
     assert weights.activate("fwm") is not weights.activate("idm")
     assert weights.activate("fwm").config.num_hidden_layers == 3
     for a, b in zip(weights.named("fwm").values(), weights.named("idm").values(), strict=True):
@@ -57,7 +59,7 @@ def folder(tmp_path, tiny_model):
 
 def loaded(path, **options):
     base = PretrainedLM(str(path), **options)
-    return base.weights(base.tokenizer([], MARKERS), ["fwm", "idm"])
+    return base.weights(base.codec([], FORM), ["fwm", "idm"])
 
 
 def test_pretrained_folder(folder):

@@ -22,7 +22,7 @@ class FamilyLM(ScratchLM):
         super().__init__(hidden_size=32, vocab_size=VOCAB)
         self.kind, self.dtype, self.changes = kind, getattr(torch, dtype), changes
 
-    def weights(self, tokenizer, names):
+    def weights(self, codec, names):
         model = family_model(self.kind, **{"vocab": VOCAB} | self.changes).to(self.dtype)
         with torch.no_grad():
             for parameter in model.parameters():
@@ -62,7 +62,7 @@ def test_a_family_learns_or_is_refused_in_a_line(kind, dtype, toy_data, toy_trai
 def test_half_precision_does_not_hide_that_prompts_cannot_be_shared(kind, engine, dtype, ready_swirl, monkeypatch):
     """Scaled logits, biases by distance and soft caps; small differences beside what bfloat16 rounds off."""
     base = FamilyLM(kind, dtype)
-    monkeypatch.setattr(ScratchLM, "weights", lambda self, tokenizer, names: base.weights(tokenizer, names))
+    monkeypatch.setattr(ScratchLM, "weights", lambda self, codec, names: base.weights(codec, names))
     model, _ = ready_swirl()
     assert model.fwm.policy.engine is engine
 
@@ -129,8 +129,8 @@ def test_what_writes_no_text_is_refused(toy_data, toy_trainer, monkeypatch):
     """Whatever goes wrong in a model's own code."""
 
     class Broken(FamilyLM):
-        def weights(self, tokenizer, names):
-            weights = super().weights(tokenizer, names)
+        def weights(self, codec, names):
+            weights = super().weights(codec, names)
             weights.model.lm_head.weight.data.fill_(float("nan"))
             return weights
 

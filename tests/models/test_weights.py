@@ -5,7 +5,7 @@ import torch
 from peft import LoraConfig
 
 from swirl_lightning.models import FullWeights, LoraWeights, Policy
-from swirl_lightning.types import InputError
+from swirl_lightning.types import Answer, InputError
 
 NAMES = ("fwm", "idm", "reference", "spare")
 EOS = 0
@@ -36,7 +36,7 @@ def weights(request, make_weights):
 
 def scores(weights, name):
     rows = [(3, 4, 5), (9, EOS), (1,)]
-    return Policy(weights, name, EOS).logprobs([(7, 8), (2,)], torch.tensor([0, 0, 1]), rows, [3, 2, 1]).logp
+    return Policy(weights, name, Answer(EOS)).logprobs([(7, 8), (2,)], torch.tensor([0, 0, 1]), rows, [3, 2, 1]).logp
 
 
 def trainable(weights):

@@ -65,10 +65,10 @@ class Base(ScratchLM):
 
     dtype = torch.bfloat16
 
-    def weights(self, tokenizer, names):
+    def weights(self, codec, names):
         config = LlamaConfig(
             vocab_size=self.vocab_size, hidden_size=256, intermediate_size=512, num_hidden_layers=4,
-            num_attention_heads=4, num_key_value_heads=1, bos_token_id=None, eos_token_id=tokenizer.eos_token_id,
+            num_attention_heads=4, num_key_value_heads=1, bos_token_id=None, eos_token_id=codec.eos,
         )  # fmt: skip
         return adapters(LlamaForCausalLM(config), self.dtype, rank=64)
 

@@ -138,7 +138,8 @@ def test_nothing_is_left_behind(phase_swirl):
 
 def test_the_layout_is_the_environments(knowing):
     model, asked = knowing([])
-    model.layouts = {"": model.layouts[""], "web": replace(model.layouts[""], start="Page:\n")}
+    layouts = {"": model.layouts[""], "web": replace(model.layouts[""], start="Page:\n")}
+    model.codec = TextCodec(model.codec.tokenizer, layouts, model.codec.state_form, model.codec.max_tokens)
     open_loop(model, [walk(environment="web")[:1]])
     start = tuple(model.codec.tokenizer.encode("Page:\n", add_special_tokens=False))
     assert asked[0][0][: len(start)] == start

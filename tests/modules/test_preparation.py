@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from swirl_lightning.codecs import TextCodec
 from swirl_lightning.modules import preparation
 from swirl_lightning.modules.preparation import encode
 from swirl_lightning.types import InputError
@@ -34,7 +35,7 @@ def parts(data):
 def test_they_are_counted_and_the_longest_is_named(made):
     model, data = made
     worst = data.state_only[5]
-    loose = preparation.TextCodec(model.codec.tokenizer, model.layouts, "delta", 10_000)
+    loose = TextCodec(model.codec.tokenizer, model.layouts, "delta", 10_000)
     before = parts(data)
     told = (
         f"^model.max_tokens: found 60, expected at least {loose.encode(worst).length}, which step {worst.step} of "

@@ -93,8 +93,8 @@ def test_pretrain_reads_states_only(phase_swirl, spy):
     prompts, _, rows, scored = calls[0][0][:4]
     layout = model.codec.prompts()
     codes = [model.codec.encode(t) for t in data.state_only[:3]]
-    assert all(prompt == layout.start for prompt in prompts)
-    assert rows == [(*code.x, *layout.next_state, *code.y, model.codec.eos) for code in codes]
+    assert all(prompt == layout.idm[0] for prompt in prompts)
+    assert rows == [(*code.x, *layout.idm[1], *code.y, model.codec.eos) for code in codes]
     assert scored == list(map(len, rows))
 
 

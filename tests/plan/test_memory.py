@@ -16,6 +16,7 @@ from swirl_lightning.models import FullWeights, LoraWeights, Policy
 from swirl_lightning.plan.memory import NF4_BYTES, Memory
 from swirl_lightning.plan.passes import Pass, largest
 from swirl_lightning.plan.shapes import config_shape
+from swirl_lightning.types import Answer
 
 SHAPE = {
     "vocab_size": 4096, "hidden_size": 192, "intermediate_size": 512, "num_attention_heads": 6,
@@ -101,7 +102,7 @@ def test_peak_of_a_pass(case, kind):
     """Within 15 %, weights apart: with them the share of what is uncertain is smaller."""
     P, L, G, T, size, options = CASES[case]
     weights, memory = made(**options)
-    policy = Policy(weights, "a", -1, sizes=MicroBatchSizes(size, size, size))
+    policy = Policy(weights, "a", Answer(), sizes=MicroBatchSizes(size, size, size))
     weights.set_trainable("a")
     prompts = [tuple(torch.randint(1, 4096, (L,)).tolist()) for _ in range(P)]
     rows = [tuple(torch.randint(1, 4096, (T,)).tolist()) for _ in range(P * G)]
@@ -136,7 +137,7 @@ def test_logits_of_a_large_vocabulary(dtype, sampling):
     config = LlamaConfig(**(SHAPE | {"vocab_size": 32768}), num_hidden_layers=1)
     weights = FullWeights(AutoModelForCausalLM.from_config(config, dtype=dtype), ["a"])
     memory = Memory(config_shape(config), dtype.itemsize, rank=None)
-    policy = Policy(weights, "a", -1)
+    policy = Policy(weights, "a", Answer())
     work = Pass("generation", "", 1, 32, 3, 4, truncated=sampling.truncated, support=500)
     parts = memory.peak(work, 32)
     measured = peak_bytes(lambda: policy.generate([(1, 2, 3)], [0], group_size=32, max_tokens=4, sampling=sampling))
@@ -145,7 +146,7 @@ def test_logits_of_a_large_vocabulary(dtype, sampling):
 
 def test_supports_are_counted():
     weights, memory = made()
-    policy = Policy(weights, "a", -1)
+    policy = Policy(weights, "a", Answer())
     prompts, sampling = [tuple(range(1, 65))] * 2, Sampling(0.7, 0.9)
     rollouts = policy.generate(prompts, range(2), group_size=8, max_tokens=24, sampling=sampling)
     rows = [tuple(ids) for ids in rollouts.ids.tolist()]

@@ -73,7 +73,7 @@ def lora_run(run, base, tmp_path_factory):
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     path = folder / "checkpoints/last.ckpt"
     saved = torch.load(path, weights_only=True)
-    saved["swirl"]["tokenizer"] = None
+    saved["swirl"]["codec"] = None
     with pytest.raises(InputError, match="does not fit"):
         load_run(folder)
     torch.save(saved | {"state_dict": adapters(base)}, path)

@@ -23,9 +23,10 @@ class Pretrain(Phase):
     def step(self, run: Run, batch: Batch) -> dict[str, float]:
         """One supervised update of the FWM on whole texts."""
         codes = [run.codec.encode(t) for t in batch.pairs]
-        texts = [code.x + code.prompts.next_state + code.y for code in codes]
+        first = [code.prompts.idm[0] for code in codes]
+        texts = [code.prompts.inverse_head(code.x)[len(p) :] + code.y for p, code in zip(first, codes, strict=True)]
         with run.updates.clock("update"):
-            loss, norm = teach(run, run.fwm, [Lesson([code.prompts.start for code in codes], texts)])
+            loss, norm = teach(run, run.fwm, [Lesson(first, texts)])
         return {"loss": loss, "grad_norm": norm}
 
     def end(self, run: Run) -> None:
