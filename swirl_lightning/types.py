@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from signal import Signals
 from typing import Literal, NamedTuple, TextIO
@@ -186,17 +186,97 @@ class Prompts:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a role may write.
+    """What a role may write: ids up to an end token, or a known number of them.
+
+    Everything that is drawn, scored or learned of an answer is under the distribution over the allowed ids alone.
 
     Args:
-        end: the id that ends a completion; None where nothing does, and it goes on as long as it is let.
+        end: the id that ends a completion; None where nothing does.
+        allowed: first and last id that may be chosen, and all between; None allows all. An end token is among them.
+        length: ids of a completion, where that is known; None where it is not.
+        forced: ids that stand at their place in a completion of known length whatever the model finds probable, such
+            as the end of each row of a picture. They are written and read, but not chosen, so no log-prob is theirs.
+
+    Raises:
+        ValueError: there is no such answer.
     """
 
     end: int | None = None
+    allowed: tuple[int, int] | None = None
+    length: int | None = None
+    forced: Mapping[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.length is not None and self.end is not None:
+            raise ValueError(f"Answer: found the length {self.length} and the end token {self.end}, expected one")
+        if any(place >= (self.length or 0) for place in self.forced):
+            raise ValueError(f"Answer: found the forced ids {dict(self.forced)} with the length {self.length}")
+        if self.end is not None and not self.allows(self.end):
+            raise ValueError(f"Answer: found the end token {self.end}, which is not among the allowed {self.allowed}")
+
+    @property
+    def rows(self) -> slice:
+        """Those rows of the model's head that are the allowed ids."""
+        return slice(None) if self.allowed is None else slice(self.allowed[0], self.allowed[1] + 1)
+
+    @property
+    def first(self) -> int:
+        """The id of the first of these rows."""
+        return 0 if self.allowed is None else self.allowed[0]
+
+    def allows(self, token: int) -> bool:
+        """Whether the id may be chosen."""
+        return self.allowed is None or self.allowed[0] <= token <= self.allowed[1]
+
+    def steps(self, most: int) -> int:
+        """How many ids are written: the known number, else ``most`` at most."""
+        return most if self.length is None else self.length
+
+    def chosen(self, length: int) -> int:
+        """How many of the first ``length`` ids are chosen."""
+        return length - sum(place < length for place in self.forced)
+
+    def last_choice(self, length: int) -> int:
+        """How many of the first ``length`` ids come up to the last chosen one, itself included."""
+        while length - 1 in self.forced:
+            length -= 1
+        return length
 
     def row(self, completion: Ids) -> Ids:
-        """A whole completion as the model writes it, end token included."""
+        """A whole completion as it is written, end token included.
+
+        Raises:
+            ValueError: it is longer or shorter than it must be, or has an id that cannot stand where it does.
+        """
+        if self.length not in (None, len(completion)):
+            raise ValueError(f"found an answer of {len(completion)} ids, expected {self.length}")
+        self.check(completion)
         return completion if self.end is None else (*completion, self.end)
+
+    def check(self, written: Ids) -> None:
+        """Refuse ids that cannot stand where they do; ``written`` may be the begin of an answer.
+
+        Raises:
+            ValueError: with the first of them.
+        """
+        if self.allowed is None and not self.forced:
+            return
+        for place, token in enumerate(written):
+            if token != self.forced[place] if place in self.forced else not self.allows(token):
+                expected = self.forced.get(place, self.allowed)
+                raise ValueError(f"found the id {token} at place {place} of an answer, expected {expected}")
+
+    def written(self, tokens: Sequence[int]) -> Ids:
+        """The tokens of an answer up to its end token, which is among them, or all."""
+        return tuple(tokens if self.end not in tokens else tokens[: tokens.index(self.end) + 1])
+
+    def is_whole(self, written: Ids) -> bool:
+        """Whether an answer has come to its end."""
+        return len(written) == self.length if self.end is None else self.end in written[-1:]
+
+    def completion(self, written: Ids) -> Ids:
+        """An answer without its end token."""
+        return written[:-1] if self.end is not None and self.end in written[-1:] else written
 
 
 @dataclass(frozen=True, slots=True)

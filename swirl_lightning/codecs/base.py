@@ -57,6 +57,9 @@ class Codec(ABC):
     answers: Mapping[Role, Answer]
     """What each role may write."""
 
+    language: Answer
+    """What language modelling is of: any ids, up to the end token of texts."""
+
     def __init__(self, tokenizer: Any, form: CodecForm) -> None:
         self.tokenizer = tokenizer
         self.state_form: StateForm = form.state_form
@@ -66,6 +69,7 @@ class Codec(ABC):
         self._cache: dict[Transition, Encoded] = {}
         self._kept: Encodings | None = None
         self.eos: int = tokenizer.eos_token_id
+        self.language = Answer(self.eos)
         self._prompts = {name: self.lay_out(layout) for name, layout in form.layouts.items()}
 
     # ---- for every kind of state its own

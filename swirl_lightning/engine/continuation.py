@@ -16,6 +16,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from swirl_lightning.algorithms.logprobs import token_logprobs
 from swirl_lightning.engine.forest import Forest, plant
+from swirl_lightning.engine.head import head_rows, places_of
 from swirl_lightning.engine.sampling import Samples, Sampling, grow
 from swirl_lightning.engine.shared_prefix import Prefix, encode_prefix, extend, packed
 from swirl_lightning.types import Answer, Ids
@@ -26,8 +27,8 @@ class Scores(NamedTuple):
 
     Args:
         logp: of each token given all before it; 0 where ``mask`` is False. [N, T]
-        mask: True on scored tokens. [N, T]
-        plain_logp: the same at temperature 1 with every token allowed; None where it was not asked for. [N, T]
+        mask: True on scored tokens; those that an answer forces are not. [N, T]
+        plain_logp: the same at temperature 1 over all ids that the answer allows; None where not asked for. [N, T]
         entropy: of that plain distribution, in nats, without gradient; None where it was not asked for. [N, T]
     """
 
@@ -82,7 +83,8 @@ class SharedPrompts(Continuation):
         """The form follows from the case: packed where nothing is shared or gradients are checkpointed, else cache."""
         checkpoints = _checkpointed_layers(self.model) if torch.is_grad_enabled() else []
         forest = plant(
-            self.prompts, prompt_of_N, rows, scored, one_lane=bool(checkpoints), device=self.model.device
+            self.prompts, prompt_of_N, rows, scored, forced=self.answer.forced, one_lane=bool(checkpoints),
+            device=self.model.device,
         )  # fmt: skip
         if checkpoints or (self.pieces == 1 and self.prefix is None and len(rows) <= len(self.prompts)):
             with _checkpointing(checkpoints):
@@ -92,16 +94,17 @@ class SharedPrompts(Continuation):
             hidden_MD = extend(self.model, self._encoded(), forest)
         self.tokens += int(forest.mask.sum())
         n_M, t_M = forest.scored
-        head = self.model.get_output_embeddings()
-        given = (hidden_MD, head.weight, forest.targets)
+        weight_VD, bias_V = head_rows(self.model, self.answer)
+        given = (hidden_MD, weight_VD, forest.targets - self.answer.first)
         bent = temperature != 1 or support is not None
         logp_M, entropy_M = token_logprobs(
-            *given, bias_V=head.bias, temperature=temperature,
-            support_MK=None if support is None else support[n_M, t_M], entropy=plain and not bent,
+            *given, bias_V=bias_V, temperature=temperature,
+            support_MK=None if support is None else places_of(support[n_M, t_M], self.answer),
+            entropy=plain and not bent,
         )  # fmt: skip
         plain_M = logp_M
         if plain and bent:
-            plain_M, entropy_M = token_logprobs(*given, bias_V=head.bias, entropy=True)
+            plain_M, entropy_M = token_logprobs(*given, bias_V=bias_V, entropy=True)
         logp = _by_row(logp_M, forest)
         return Scores(
             logp=logp,

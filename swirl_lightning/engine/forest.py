@@ -8,7 +8,7 @@ Shape letters: N rows, T scored tokens of a row, B lanes, S nodes of a lane, M d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -35,7 +35,7 @@ class Forest(NamedTuple):
         node: that node, -1 for the prompt's last token. [M]
         targets: the predicted token. [M]
         scored: row and place among its scored tokens of one occurrence of each prediction. Two of [M]
-        prediction_of: prediction of each scored token of each row, -1 after the last. [N, T]
+        prediction_of: prediction of each scored token of each row, -1 where there is none. [N, T]
     """
 
     prompt_of: Tensor
@@ -95,7 +95,7 @@ class _Lane:
 
 def plant(
     prompts: Sequence[Ids], prompt_of_N: Sequence[int], rows: Sequence[Ids], scored: Sequence[int], *,
-    one_lane: bool = False, device: torch.device | str = "cpu",
+    forced: Container[int] = (), one_lane: bool = False, device: torch.device | str = "cpu",
 ) -> Forest:  # fmt: skip
     """Merge rows into trees.
 
@@ -104,11 +104,12 @@ def plant(
         prompt_of_N: prompt that each row continues.
         rows: N rows of ids. The last token of a row is predicted and never read.
         scored: how many tokens at the end of each row are predicted.
+        forced: places among the scored tokens that nothing predicts.
         one_lane: whether all the nodes of a prompt go into one lane.
         device: where the tensors go.
     """
     if len(set(prompt_of_N)) == len(rows):
-        return _lone(prompt_of_N, rows, scored).to(device)
+        return _lone(prompt_of_N, rows, scored, forced).to(device)
     lanes: list[_Lane] = []
     made: list[tuple[int, int, int, int, int]] = []  # predictions: lane, node, target, and row and place in it
     prediction_of = [[-1] * max(scored) for _ in rows]
@@ -125,6 +126,8 @@ def plant(
             path = lane.path(rows[n])
             start = len(rows[n]) - scored[n]
             for t, key in enumerate(zip(path[start:], rows[n][start:], strict=True)):
+                if t in forced:
+                    continue
                 prediction = lane.predictions.setdefault(key, len(made))
                 if prediction == len(made):
                     made.append((len(lanes) - 1, *key, n, t))
@@ -145,13 +148,18 @@ def plant(
     ).to(device)
 
 
-def _lone(prompt_of_N: Sequence[int], rows: Sequence[Ids], scored: Sequence[int]) -> Forest:
+def _lone(
+    prompt_of_N: Sequence[int], rows: Sequence[Ids], scored: Sequence[int], forced: Container[int]
+) -> Forest:  # fmt: skip
     """Rows that share nothing: each is a lane, in the order of the prompts."""
     order = sorted(range(len(rows)), key=prompt_of_N.__getitem__)
     size_B = torch.tensor([len(rows[n]) for n in order])
     scored_B = torch.tensor([scored[n] for n in order])
     lane_M = torch.arange(len(rows)).repeat_interleave(scored_B)
     place_M = torch.arange(len(lane_M)) - (scored_B.cumsum(0) - scored_B)[lane_M]
+    target_M = torch.tensor([token for n in order for token in rows[n][len(rows[n]) - scored[n] :]])
+    predicted_M = torch.tensor([place not in forced for place in place_M.tolist()])
+    lane_M, place_M, target_M = lane_M[predicted_M], place_M[predicted_M], target_M[predicted_M]
     row_M = torch.tensor(order)[lane_M]
     prediction_of_NT = torch.full((len(rows), max(scored)), -1)
     prediction_of_NT[row_M, place_M] = torch.arange(len(lane_M))
@@ -166,7 +174,7 @@ def _lone(prompt_of_N: Sequence[int], rows: Sequence[Ids], scored: Sequence[int]
         mask=mask_BS,
         lane=lane_M,
         node=(size_B - scored_B)[lane_M] + place_M - 1,
-        targets=torch.tensor([token for n in order for token in rows[n][len(rows[n]) - scored[n] :]]),
+        targets=target_M,
         scored=(row_M, place_M),
         prediction_of=prediction_of_NT,
     )

@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from swirl_lightning.engine.continuation import Continuation, Scores
+from swirl_lightning.engine.head import ids_of, places_of
 from swirl_lightning.engine.sampling import Samples, Sampling, choose, next_token_logprobs, support
 from swirl_lightning.types import Answer, Ids
 
@@ -25,27 +26,35 @@ class PlainTexts(Continuation):
         temperature: float, support: Tensor | None, plain: bool,
     ) -> Scores:  # fmt: skip
         """One text after the other."""
-        logps, plains, entropies = [], [], []
+        answer = self.answer
+        logps, plains, entropies, masks = [], [], [], []
         for n, (p, row) in enumerate(zip(prompt_of_N, rows, strict=True)):
             ids_W = torch.tensor((*self.prompts[p], *row), device=self.model.device)
             self.tokens += len(ids_W)
-            logits_TV = self.model(input_ids=ids_W[None], use_cache=False).logits[0, -scored[n] - 1 : -1]
+            chosen_T = torch.tensor([t not in answer.forced for t in range(scored[n])], device=self.model.device)
+            logits_TV = self.model(input_ids=ids_W[None], use_cache=False).logits[0, -scored[n] - 1 : -1, answer.rows]
             logits_TV = logits_TV.to(torch.promote_types(logits_TV.dtype, torch.float32))
-            target_T1 = ids_W[-scored[n] :, None]
+            target_T1 = (ids_W[-scored[n] :, None] - answer.first).where(chosen_T[:, None], 0)
             if plain:
                 plain_TV = logits_TV.log_softmax(dim=-1)
                 plains.append(plain_TV.gather(1, target_T1)[:, 0].float())
                 entropies.append(torch.special.entr(plain_TV.detach().exp()).sum(dim=-1).float())
             logits_TV = logits_TV / temperature
             if support is not None:
-                logits_TV = logits_TV.masked_fill(~_allowed(support[n, : scored[n]], logits_TV), -torch.inf)
+                its_TK = places_of(support[n, : scored[n]], answer)
+                logits_TV = logits_TV.masked_fill(~_allowed(its_TK, logits_TV) & chosen_T[:, None], -torch.inf)
             logps.append(logits_TV.log_softmax(dim=-1).gather(1, target_T1)[:, 0].float())
-        lengths_N1 = torch.tensor(scored, device=self.model.device)[:, None]
+            masks.append(chosen_T)
+        mask_NT = pad_sequence(masks, batch_first=True)
+
+        def padded(rows: list[Tensor]) -> Tensor:
+            return pad_sequence(rows, batch_first=True).masked_fill(~mask_NT, 0.0)
+
         return Scores(
-            logp=pad_sequence(logps, batch_first=True),
-            mask=torch.arange(max(scored), device=self.model.device) < lengths_N1,
-            plain_logp=pad_sequence(plains, batch_first=True) if plain else None,
-            entropy=pad_sequence(entropies, batch_first=True) if plain else None,
+            logp=padded(logps),
+            mask=mask_NT,
+            plain_logp=padded(plains) if plain else None,
+            entropy=padded(entropies) if plain else None,
         )
 
     @torch.no_grad()
@@ -92,6 +101,7 @@ class _Draw(LogitsProcessor):
 
     def __init__(self, uniform_GT: Tensor, answer: Answer, sampling: Sampling) -> None:
         self.uniform_GT = uniform_GT
+        self.answer = answer
         self.end = -1 if answer.end is None else answer.end
         self.sampling = sampling
         self.ended_G = torch.zeros(len(uniform_GT), dtype=torch.bool, device=uniform_GT.device)
@@ -100,11 +110,18 @@ class _Draw(LogitsProcessor):
         self.supports: list[Tensor] = []
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        logp_GV = next_token_logprobs(scores, self.sampling)
-        token_G = choose(logp_GV, self.uniform_GT[:, len(self.tokens)], self.sampling)
-        logp_G = logp_GV.gather(1, token_G[:, None])[:, 0]
+        t = len(self.tokens)
+        if t in self.answer.forced:
+            token_G = torch.full_like(input_ids[:, 0], self.answer.forced[t])
+            logp_G = torch.zeros(len(scores), device=scores.device)
+            ids_GK = torch.empty(len(scores), 0, dtype=torch.int, device=scores.device)
+        else:
+            logp_GV = next_token_logprobs(scores[:, self.answer.rows], self.sampling)
+            place_G = choose(logp_GV, self.uniform_GT[:, t], self.sampling)
+            token_G, logp_G = ids_of(place_G, self.answer), logp_GV.gather(1, place_G[:, None])[:, 0]
+            ids_GK = ids_of(support(logp_GV), self.answer) if self.sampling.truncated else logp_GV
         if self.sampling.truncated:
-            self.supports.append(support(logp_GV).masked_fill(self.ended_G[:, None], -1))
+            self.supports.append(ids_GK.masked_fill(self.ended_G[:, None], -1))
         self.tokens.append(token_G.masked_fill(self.ended_G, self.end))
         self.logps.append(logp_G.masked_fill(self.ended_G, 0.0))
         self.ended_G = self.ended_G | (token_G == self.end)

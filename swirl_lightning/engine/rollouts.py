@@ -27,9 +27,9 @@ class Rollouts:
         completions: N distinct completions as ids, without the end token.
         prompt_of: prompt of each row. [N]
         row_of: row of each sample. [P, G]
-        ids: sampled ids, end token included, padded on the right. [N, T]
-        mask: True on sampled tokens. [N, T]
-        finished: True where the end token was sampled before the length limit. [N]
+        ids: sampled ids, end token included, up to the last that was chosen, padded on the right. [N, T]
+        mask: True on sampled tokens; those that an answer forces are not. [N, T]
+        finished: True where the end token was sampled before the length limit, or the length is known. [N]
         logp: log-probability of each sampled token under the distribution it was drawn from. [N, T]
         support: token ids that distribution could draw (top-p, top-k), padded with -1; None means all. [N, T, K]
     """
@@ -49,6 +49,12 @@ class Rollouts:
         """How many samples each row stands for. [N]"""
         return torch.bincount(self.row_of.flatten(), minlength=len(self.completions))
 
+    def sampled(self) -> tuple[list[Ids], list[int]]:
+        """The ids of each row up to the last one that was sampled, end token included, and their number."""
+        places_T = torch.arange(1, self.mask.shape[1] + 1, device=self.mask.device)
+        lengths = (self.mask * places_T).amax(1).tolist()
+        return [tuple(ids[:length]) for ids, length in zip(self.ids.tolist(), lengths, strict=True)], lengths
+
 
 def collect(
     prompts: Sequence[Ids], group_size: int, answer: Answer, pieces: Sequence[tuple[Sequence[int], Samples]]
@@ -61,12 +67,11 @@ def collect(
         answer: what could be drawn.
         pieces: which samples, and what was drawn.
     """
-    end = answer.end
     drawn: dict[int, Ids] = {}
     source: dict[int, tuple[Samples, int]] = {}
     for samples, result in pieces:
         for i, (s, tokens) in enumerate(zip(samples, result.tokens.tolist(), strict=True)):
-            drawn[s] = tuple(tokens[: tokens.index(end) + 1 if end in tokens else len(tokens)])
+            drawn[s] = answer.written(tokens)
             source[s] = (result, i)
     rows: dict[tuple[int, Ids], int] = {}
     first: list[int] = []
@@ -79,18 +84,19 @@ def collect(
             first.append(s)
         row_of_PG[p, g] = rows[key]
     device = pieces[0][1].tokens.device
-    lengths_N = torch.tensor([len(tokens) for _, tokens in rows], device=device)
+    lengths_N = torch.tensor([answer.last_choice(len(tokens)) for _, tokens in rows], device=device)
     longest = int(lengths_N.max())
     mask_NT = torch.arange(longest, device=device) < lengths_N[:, None]
+    mask_NT[:, [place for place in answer.forced if place < longest]] = False
     chosen = [source[s] for s in first]
     return Rollouts(
         prompts=tuple(prompts),
-        completions=tuple(tokens[:-1] if tokens[-1] == end else tokens for _, tokens in rows),
+        completions=tuple(answer.completion(tokens) for _, tokens in rows),
         prompt_of=torch.tensor([p for p, _ in rows], device=device),
         row_of=row_of_PG.to(device),
         ids=torch.stack([result.tokens[i, :longest] for result, i in chosen]),
         mask=mask_NT,
-        finished=torch.tensor([tokens[-1] == end for _, tokens in rows], device=device),
+        finished=torch.tensor([answer.is_whole(tokens) for _, tokens in rows], device=device),
         logp=torch.stack([result.logp[i, :longest] for result, i in chosen]).masked_fill(~mask_NT, 0.0),
         support=_supports(chosen, longest),
     )

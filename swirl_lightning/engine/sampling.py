@@ -20,6 +20,7 @@ from torch import Tensor
 
 from swirl_lightning.engine.decoding import Step, decoding_step
 from swirl_lightning.engine.few_rows import linear
+from swirl_lightning.engine.head import cut_head, ids_of
 from swirl_lightning.engine.shared_prefix import Prefix
 from swirl_lightning.types import Answer, check_number
 
@@ -62,7 +63,7 @@ class Samples(NamedTuple):
 
     Args:
         tokens: the end token after the last one. [S, T]
-        logp: log-probability of each token under the distribution it was drawn from. [S, T]
+        logp: log-probability of each token under the distribution it was drawn from; 0 where it was forced. [S, T]
         supports: for each step the ids that could be drawn, padded with -1; empty where all could. T of [S, K]
         tokens_read: tokens that passed through the model after the prompts.
     """
@@ -134,9 +135,9 @@ def grow(
         sampling: the distribution to draw from.
         step: reads the drawn tokens; the quicker one by default.
     """
-    device, head = model.device, model.get_output_embeddings()
+    device, head = model.device, cut_head(model, answer)
     num_samples, max_tokens = uniform_ST.shape
-    end = -1 if answer.end is None else answer.end
+    end, vocabulary = -1 if answer.end is None else answer.end, model.get_output_embeddings().weight.shape[0]
     uniform_ST = uniform_ST.to(device)
     tokens_ST = torch.full((num_samples, max_tokens), end, device=device)
     logp_ST = torch.zeros(num_samples, max_tokens, device=device)
@@ -145,25 +146,34 @@ def grow(
     row_of_S = torch.tensor(prompt_of_S, device=device)
     hidden_RD, prompt_R = prefix.last, torch.arange(len(prefix.last), device=device)
     tree = _Tree(prefix, step or decoding_step(model, prefix, max_tokens))
-    for t in range(max_tokens):
-        logp_RV = next_token_logprobs(linear(head, hidden_RD), sampling)
+    last = answer.last_choice(max_tokens)
+    for t in range(last, max_tokens):
+        tokens_ST[:, t] = answer.forced[t]
+    for t in range(last):
         rows_A = row_of_S[alive_S]  # of the samples that are still growing
-        logp_AV = logp_RV[rows_A]
-        token_A = choose(logp_AV, uniform_ST[alive_S, t], sampling)
-        tokens_ST[alive_S, t] = token_A
-        logp_ST[alive_S, t] = logp_AV.gather(1, token_A[:, None])[:, 0]
         if sampling.truncated:
-            ids_RK = support(logp_RV)
-            supports.append(ids_RK.new_full((num_samples, ids_RK.shape[1]), -1))
-            supports[-1][alive_S] = ids_RK[rows_A]
+            supports.append(torch.full((num_samples, 0), -1, dtype=torch.int, device=device))
+        if t in answer.forced:
+            token_A = torch.full_like(rows_A, answer.forced[t])
+        else:
+            logp_RV = next_token_logprobs(linear(head, hidden_RD), sampling)
+            logp_AV = logp_RV[rows_A]
+            place_A = choose(logp_AV, uniform_ST[alive_S, t], sampling)
+            token_A = ids_of(place_A, answer)
+            logp_ST[alive_S, t] = logp_AV.gather(1, place_A[:, None])[:, 0]
+            if sampling.truncated:
+                ids_RK = ids_of(support(logp_RV), answer)
+                supports[-1] = ids_RK.new_full((num_samples, ids_RK.shape[1]), -1)
+                supports[-1][alive_S] = ids_RK[rows_A]
+        tokens_ST[alive_S, t] = token_A
         alive_S[alive_S.clone()] = token_A != end
-        if t + 1 == max_tokens or not alive_S.any():
+        if t + 1 == last or not alive_S.any():
             break
-        branch_A = (rows_A * logp_RV.shape[1] + token_A)[token_A != end]
+        branch_A = (rows_A * vocabulary + token_A)[token_A != end]
         branch_R, row_of_S[alive_S] = branch_A.unique(return_inverse=True)
-        parent_R = branch_R // logp_RV.shape[1]
+        parent_R = branch_R // vocabulary
         prompt_R = prompt_R[parent_R]
-        hidden_RD = tree.step(branch_R % logp_RV.shape[1], parent_R, prompt_R)
+        hidden_RD = tree.step(branch_R % vocabulary, parent_R, prompt_R)
     return Samples(tokens_ST, logp_ST, supports, tree.tokens_read)
 
 

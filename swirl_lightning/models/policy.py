@@ -58,9 +58,10 @@ class Policy:
             prompts: P prompts as ids.
             seeds: P seeds; a prompt's completions depend on its own seed only, in whatever batch it is.
             group_size: G.
-            max_tokens: completions are stopped after so many tokens, end token included.
+            max_tokens: completions of unknown length are stopped after so many tokens, end token included.
             sampling: the distribution to draw from.
         """
+        max_tokens = self.answer.steps(max_tokens)
         uniform_ST = uniforms(seeds, group_size, max_tokens).flatten(0, 1)
         prompt_of_S = [p for p in range(len(prompts)) for _ in range(group_size)]
 
@@ -78,11 +79,12 @@ class Policy:
 
         Args:
             prompts: P prompts as ids.
-            targets: P targets, which are scored with an end token.
-            max_tokens: completions are stopped after so many tokens, end token included.
+            targets: P targets, which are scored with their end token.
+            max_tokens: completions of unknown length are stopped after so many tokens, end token included.
         """
         rows = list(map(self.answer.row, targets))
         scored = list(map(len, rows))
+        max_tokens = self.answer.steps(max_tokens)
         unused_PT = torch.zeros(len(prompts), max_tokens)
 
         def work(
@@ -121,7 +123,7 @@ class Policy:
             scored: how many tokens at the end of each row are scored.
             temperature: of the distribution.
             support: ids the distribution is restricted to, at each scored token, padded with -1. [N, T, K]
-            plain: whether log-probs and entropies at temperature 1, with every token allowed, are wanted too.
+            plain: whether log-probs and entropies at temperature 1, over all allowed ids, are wanted too.
 
         Returns:
             Scores whose column t is the t-th scored token of the row.
@@ -142,6 +144,7 @@ class Policy:
         rows: Sequence[Ids],
         scored: Sequence[int],
         objective: Callable[[Tensor, Scores], tuple[Tensor, R]],
+        answer: Answer | None = None,
         *,
         temperature: float = 1.0,
         support: Tensor | None = None,
@@ -156,9 +159,10 @@ class Policy:
             scored: how many tokens at the end of each row are scored.
             objective: given indices of rows and their scores, those rows' share of the loss, and what is to be
                 returned.
+            answer: what the scored tokens are; None takes what the role writes.
             temperature: of the distribution.
             support: ids the distribution is restricted to. [N, T, K]
-            plain: whether log-probs and entropies at temperature 1, with every token allowed, are wanted too.
+            plain: whether log-probs and entropies at temperature 1, over all allowed ids, are wanted too.
 
         Returns:
             What ``objective`` gave beside the loss, for each micro-batch.
@@ -171,7 +175,7 @@ class Policy:
             return result
 
         lengths = list(map(len, rows))
-        return self._run(prompts, prompt_of_N.tolist(), lengths, self.sizes.update, work, gradient=True)
+        return self._run(prompts, prompt_of_N.tolist(), lengths, self.sizes.update, work, answer, gradient=True)
 
     def parameters(self) -> list[torch.nn.Parameter]:
         """This policy's trainable weights."""
@@ -179,13 +183,14 @@ class Policy:
 
     def _run(
         self, prompts: Sequence[Ids], prompt_of_N: Sequence[int], lengths_N: Sequence[int], size: int | None,
-        work: Callable[[Sequence[int], Continuation, Sequence[int]], R], gradient: bool = False, calls: int = 1,
+        work: Callable[[Sequence[int], Continuation, Sequence[int]], R], answer: Answer | None = None,
+        gradient: bool = False, calls: int = 1,
     ) -> list[R]:  # fmt: skip
         """Open each micro-batch's prompts and do the work on its pieces."""
         model = self.weights.activate(self.name)
 
         def run(batch: MicroBatch) -> list[R]:
-            opened = self.engine(model, [prompts[p] for p in batch.prompts], self.answer, len(batch.pieces))
+            opened = self.engine(model, [prompts[p] for p in batch.prompts], answer or self.answer, len(batch.pieces))
             place = {p: i for i, p in enumerate(batch.prompts)}
             results = [work(piece, opened, [place[prompt_of_N[n]] for n in piece]) for piece in batch.pieces]
             if gradient:
@@ -210,7 +215,13 @@ def _score(
     opened: Continuation, prompt_of_n: Sequence[int], piece: Sequence[int], rows: Sequence[Ids], scored: Sequence[int],
     support: Tensor | None, temperature: float, plain: bool,
 ) -> Scores:  # fmt: skip
-    """Scores of the rows of one piece."""
+    """Scores of the rows of one piece.
+
+    Raises:
+        ValueError: a scored token cannot be part of an answer.
+    """
+    for n in piece:
+        opened.answer.check(rows[n][len(rows[n]) - scored[n] :])
     return opened.score(
         prompt_of_n, [rows[n] for n in piece], [scored[n] for n in piece],
         temperature=temperature, support=None if support is None else support[list(piece)], plain=plain,

@@ -88,6 +88,19 @@ class GRPOMixin(ABC):
             compared=bool(self.grpo.beta) or self.grpo.inner_steps > 1, anchored=bool(self.grpo.anchor),
         )  # fmt: skip
 
+    def begin(self, policy: Policy, reference: Policy) -> None:
+        """Take the weights that the role learns with, and those of its reference.
+
+        Raises:
+            InputError: an answer of known length is longer than ``max_new_tokens``.
+        """
+        if (length := policy.answer.steps(0)) > self.max_new_tokens:
+            raise InputError(
+                f"model.{self.role}.max_new_tokens: found {self.max_new_tokens}, expected at least {length}, of which "
+                "every answer is made"
+            )
+        self.policy, self.reference = policy, reference
+
     # ---- what a role reads and writes
 
     @abstractmethod
@@ -162,9 +175,8 @@ class GRPOMixin(ABC):
         adv_PG = adv_PG[first : first + len(rollouts.prompts)]
         adv_N = adv_PG.new_zeros(len(rewards_N)).scatter(0, rollouts.row_of.flatten(), adv_PG.flatten())
         tokens = float((rollouts.mask * rollouts.counts[:, None]).sum())
-        normalizer = loss_normalizer(
-            rollouts.mask, rollouts.counts, loss=self.grpo.loss, max_tokens=self.max_new_tokens
-        )
+        most = self.policy.answer.steps(self.max_new_tokens)
+        normalizer = loss_normalizer(rollouts.mask, rollouts.counts, loss=self.grpo.loss, max_tokens=most)
         return Experience(
             rollouts=rollouts,
             rewards=rewards_N,
@@ -179,7 +191,7 @@ class GRPOMixin(ABC):
         """Add the gradient of the GRPO loss on the experience to the policy's weights, in micro-batches."""
         rollouts = experience.rollouts
         parts = self.policy.accumulate(
-            rollouts.prompts, rollouts.prompt_of, *_sampled(rollouts), GRPOObjective(experience, self.grpo),
+            rollouts.prompts, rollouts.prompt_of, *rollouts.sampled(), GRPOObjective(experience, self.grpo),
             temperature=self.sampling.temperature, support=rollouts.support, plain=True,
         )  # fmt: skip
         return Update(*torch.stack(parts).sum(0).tolist())
@@ -189,16 +201,17 @@ class GRPOMixin(ABC):
 
         The loss is the negative mean log-prob per token of the targets of all processes, end token included.
         """
-        rows = list(map(self.policy.answer.row, lesson.targets))
+        answer = lesson.answer or self.policy.answer
+        rows = list(map(answer.row, lesson.targets))
         lengths = list(map(len, rows))
-        normalizer = mean_over_processes(float(sum(lengths)), self.policy.parameters()[0].device)
+        normalizer = mean_over_processes(float(sum(map(answer.chosen, lengths))), self.policy.parameters()[0].device)
         objective = SupervisedObjective(normalizer, lesson.weight)
-        return sum(self.policy.accumulate(lesson.prompts, torch.arange(len(rows)), rows, lengths, objective))
+        return sum(self.policy.accumulate(lesson.prompts, torch.arange(len(rows)), rows, lengths, objective, answer))
 
     def _old_logprobs(self, rollouts: Rollouts) -> Tensor:
         """Log-probs of the sampled tokens under the very distribution that they were drawn from. [N, T]"""
         return self.policy.logprobs(
-            rollouts.prompts, rollouts.prompt_of, *_sampled(rollouts),
+            rollouts.prompts, rollouts.prompt_of, *rollouts.sampled(),
             temperature=self.sampling.temperature, support=rollouts.support,
         ).logp  # fmt: skip
 
@@ -206,17 +219,11 @@ class GRPOMixin(ABC):
         """Log-probs of the sampled tokens under the policy at temperature 1, with every token allowed. [N, T]"""
         if self.sampling == Sampling():
             return rollouts.logp
-        return self.policy.logprobs(rollouts.prompts, rollouts.prompt_of, *_sampled(rollouts)).logp
+        return self.policy.logprobs(rollouts.prompts, rollouts.prompt_of, *rollouts.sampled()).logp
 
     def _reference_logprobs(self, rollouts: Rollouts, prompts: Sequence[Ids]) -> Tensor:
         """Log-probs of the sampled tokens under the reference at temperature 1, with every token allowed. [N, T]"""
-        return self.reference.logprobs(prompts, rollouts.prompt_of, *_sampled(rollouts)).logp
-
-
-def _sampled(rollouts: Rollouts) -> tuple[list[Ids], list[int]]:
-    """The sampled ids of each row, end token included, and their number."""
-    lengths = rollouts.mask.sum(1).tolist()
-    return [tuple(ids[:length]) for ids, length in zip(rollouts.ids.tolist(), lengths, strict=True)], lengths
+        return self.reference.logprobs(prompts, rollouts.prompt_of, *rollouts.sampled()).logp
 
 
 def actions_of(codes: Sequence[Encoded]) -> list[Ids]:

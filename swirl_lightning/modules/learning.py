@@ -16,7 +16,7 @@ from swirl_lightning.algorithms.grpo import AdvantageScale, Importance, LossKind
 from swirl_lightning.algorithms.objectives import kl_estimate, row_sum
 from swirl_lightning.engine import Scores
 from swirl_lightning.engine.rollouts import Rollouts
-from swirl_lightning.types import Ids, InputError, check_number
+from swirl_lightning.types import Answer, Ids, InputError, check_number
 
 
 @dataclass(frozen=True)
@@ -119,11 +119,13 @@ class Lesson(NamedTuple):
         prompts: N prompts as ids.
         targets: what completes them, without the end token.
         weight: of the supervised loss on them.
+        answer: what they are, where that is not what the role writes.
     """
 
     prompts: Sequence[Ids]
     targets: Sequence[Ids]
     weight: float = 1.0
+    answer: Answer | None = None
 
 
 @dataclass(frozen=True)

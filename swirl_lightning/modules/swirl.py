@@ -176,8 +176,7 @@ class SWIRL(L.LightningModule):
             engine = choose_engine(model, self.max_tokens + sum(completions.values()), self.engine)
         for role, name in zip(roles, own, strict=True):
             answer = codec.answers[role.role]
-            role.policy = Policy(self.weights, name, answer, engine, sizes)
-            role.reference = Policy(self.weights, REFERENCE, answer, engine, sizes)
+            role.begin(*(Policy(self.weights, its, answer, engine, sizes) for its in (name, REFERENCE)))
         actions = codec.answers["idm"]
         self.untrained = Policy(self.weights, "", actions, engine, sizes) if self.weights.has_base else None
 

@@ -26,7 +26,7 @@ class Pretrain(Phase):
         first = [code.prompts.idm[0] for code in codes]
         texts = [code.prompts.inverse_head(code.x)[len(p) :] + code.y for p, code in zip(first, codes, strict=True)]
         with run.updates.clock("update"):
-            loss, norm = teach(run, run.fwm, [Lesson(first, texts)])
+            loss, norm = teach(run, run.fwm, [Lesson(first, texts, answer=run.codec.language)])
         return {"loss": loss, "grad_norm": norm}
 
     def end(self, run: Run) -> None:
