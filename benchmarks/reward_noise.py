@@ -56,12 +56,14 @@ def rounding(exact_PG: Tensor, own_PG: Tensor) -> dict[str, Any]:
     """
     spread_P = exact_PG.std(1)
     error_PG = within(own_PG - exact_PG)
-    quartiles = spread_P[spread_P > 0].quantile(torch.tensor([0.25, 0.5, 0.75], dtype=spread_P.dtype)).tolist()
+    differs_P = spread_P > 0
+    quartiles = spread_P[differs_P if differs_P.any() else slice(None)].quantile(torch.tensor([0.25, 0.5, 0.75], dtype=spread_P.dtype)).tolist()
     floors = {}
     for floor in FLOORS:
         scale_P1 = own_PG.std(1, keepdim=True).clamp(min=floor) + 1e-4
-        noise, whole = (error_PG / scale_P1).square().sum(), (within(own_PG) / scale_P1).square().sum()
-        floors[str(floor)] = {"above": float((spread_P > floor).float().mean()), "noise": float(noise / whole)}
+        noise, whole = ((x_PG / scale_P1).square().sum() for x_PG in (error_PG, within(own_PG)))
+        share = float(noise / whole) if whole else 0.0
+        floors[str(floor)] = {"above": float((spread_P > floor).float().mean()), "noise": share}
     return {"spread": quartiles, "rounding": float(error_PG.square().mean().sqrt()), "floors": floors}
 
 
@@ -163,13 +165,14 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=120, help="validation rows")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--top-k", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     model = load_run(options.run, options.checkpoint)
     data = data_module(options.run / "config.yaml")
     data.setup()
     rows = list(data.validation)[: options.rows]
-    sampling = Sampling(temperature=options.temperature)
+    sampling = Sampling(temperature=options.temperature, top_k=options.top_k)
     content: dict[str, Any] = {
         "command": shlex.join(["python", *sys.argv]),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
