@@ -57,7 +57,11 @@ def rounding(exact_PG: Tensor, own_PG: Tensor) -> dict[str, Any]:
     spread_P = exact_PG.std(1)
     error_PG = within(own_PG - exact_PG)
     differs_P = spread_P > 0
-    quartiles = spread_P[differs_P if differs_P.any() else slice(None)].quantile(torch.tensor([0.25, 0.5, 0.75], dtype=spread_P.dtype)).tolist()
+    quartiles = (
+        spread_P[differs_P if differs_P.any() else slice(None)]
+        .quantile(torch.tensor([0.25, 0.5, 0.75], dtype=spread_P.dtype))
+        .tolist()
+    )
     floors = {}
     for floor in FLOORS:
         scale_P1 = own_PG.std(1, keepdim=True).clamp(min=floor) + 1e-4
