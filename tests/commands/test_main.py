@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch
 from lightning.pytorch.callbacks import EarlyStopping
 
 from swirl_lightning import __version__, commands
