@@ -285,6 +285,9 @@ def test_evaluation_of_fewer_transitions_than_processes(limit, fit, toy_trainer,
         for task in (trainer.test, trainer.validate):
             found |= task(toy_swirl(**model), datamodule=data, ckpt_path=path, weights_only=True, verbose=False)[0]
         rows = trainer.predict(toy_swirl(**model), datamodule=data, ckpt_path=path, weights_only=True)
+        if trainer.is_global_zero:
+            file = "predictions.jsonl"
+            (tmp_path / f"{folder}-{file}").write_bytes((trainer.run_dir / file).read_bytes())
         toy_trainer(*STAGES, **options).fit(toy_swirl(**model), datamodule=data)
         (tmp_path / f"{folder}-{trainer.global_rank}").write_text(json.dumps([found, sum(map(len, rows))]))
 
@@ -293,6 +296,10 @@ def test_evaluation_of_fewer_transitions_than_processes(limit, fit, toy_trainer,
     assert codes == [0, 0], words
     (alone, number), *both = (json.loads((tmp_path / name).read_text()) for name in ("alone-0", "both-0", "both-1"))
     assert number == limit == both[0][1] + both[1][1]
+    written = [(tmp_path / f"{folder}-predictions.jsonl").read_text() for folder in ("alone", "both")]
+    assert written[0] == written[1]
+    assert len(written[0].splitlines()) == limit
+    assert not list(tmp_path.glob("both/*/predictions-*"))
     for found, _ in both:
         assert found == pytest.approx(alone, abs=1e-5)
     assert {"test/fwm/logp", "validation/idm/unique", "fwm/best_of_n/exact_match"} <= alone.keys()
