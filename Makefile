@@ -1,13 +1,18 @@
-# Two commands for a fresh machine: `make quickstart` and `make test`. Both build .venv/ once.
+# For a fresh machine: `make quickstart`, `make minigrid` and `make test`. All of them build .venv/ once.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 QUICKSTART ?=
+MINIGRID ?=
 
-.PHONY: quickstart test lint clean
+.PHONY: quickstart minigrid test lint clean
 
 quickstart: .venv/installed
 	$(BIN)/swirl fit --config configs/quickstart.yaml $(QUICKSTART)
+
+minigrid: .venv/installed-vision
+	test -d worlds/minigrid || $(BIN)/swirl collect minigrid --out worlds/minigrid
+	$(BIN)/swirl fit --config configs/minigrid.yaml $(MINIGRID)
 
 test: .venv/installed-test lint
 	$(BIN)/python -m pytest -n auto --dist loadfile # a process a core; the tests of a file stay together
@@ -23,6 +28,10 @@ lint: .venv/installed-test
 	$(PYTHON) -m venv .venv
 	$(PIP) torch
 	$(PIP) --editable .
+	touch $@
+
+.venv/installed-vision: .venv/installed
+	$(PIP) --editable '.[vision]'
 	touch $@
 
 .venv/installed-test: .venv/installed

@@ -13,6 +13,7 @@ from swirl_lightning.codecs import Layout
 from swirl_lightning.commands import main
 from swirl_lightning.commands.fit import SwirlCLI
 from swirl_lightning.environments.log import LogDataModule
+from swirl_lightning.environments.minigrid import MiniGridDataModule
 from swirl_lightning.environments.mixture import MixtureDataModule
 from swirl_lightning.environments.physics import PhysicsDataModule
 from swirl_lightning.environments.textworld import TextWorldDataModule
@@ -28,10 +29,10 @@ DEBUG = ROOT / "configs/debug.yaml"
 COMMANDS = ("fit", "validate", "test", "predict")
 CLASSES = (
     modules.SWIRL, modules.ForwardWorldModel, modules.InverseDynamicsModel, models.ScratchLM, models.PretrainedLM,
-    LogDataModule, TextWorldDataModule, PhysicsDataModule, WebDataModule, ToolDataModule, MixtureDataModule,
-    WebToolDataModule, SwirlTrainer, Stage, Layout, rewards.LikelihoodReward, rewards.NextStateReward,
-    rewards.WeightedSum,
-    callbacks.PhaseCheckpoint, callbacks.PhaseProgress, callbacks.RunRecorder, callbacks.OpenLoop, callbacks.BestOfN,
+    models.ScratchPictureLM, MiniGridDataModule, LogDataModule, TextWorldDataModule, PhysicsDataModule, WebDataModule,
+    ToolDataModule, MixtureDataModule, WebToolDataModule, SwirlTrainer, Stage, Layout, rewards.LikelihoodReward,
+    rewards.NextStateReward, rewards.WeightedSum, callbacks.PhaseCheckpoint, callbacks.PhaseProgress,
+    callbacks.RunRecorder, callbacks.OpenLoop, callbacks.BestOfN,
 )  # fmt: skip
 
 every_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -108,6 +108,14 @@ class Codec(ABC):
     def show(self, ids: Ids) -> str:
         """An FWM completion, valid or not, as a person may read it."""
 
+    def comparable(self, state: str) -> str:
+        """A state in the form in which the FWM writes one, so that its next states equal true ones that they reach."""
+        return state
+
+    def losses(self, states: Sequence[str]) -> str | None:
+        """What is lost of some states, in words; None where nothing can be."""
+        return None
+
     @abstractmethod
     def saved(self) -> str:
         """What a checkpoint holds of a codec that was made from the run's data."""

@@ -11,6 +11,7 @@ from swirl_lightning.commands.parser import Parser
 from swirl_lightning.types import InputError
 
 WORLDS = {
+    "minigrid": "MiniGrid's rooms as pictures; needs the extra 'vision'",
     "physics": "ScienceWorld's rooms, in its official variations; needs the extra 'physics' and Java",
     "textworld": "generated text adventures; needs the extra 'textworld'",
     "tool": "calls to a Model Context Protocol server of your choice; needs the extra 'tool'",

@@ -10,12 +10,15 @@ from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from swirl_lightning.codecs.pictures import is_picture
 from swirl_lightning.environments.asking import FEWEST_EPISODES, FEWEST_LABELS
 from swirl_lightning.environments.collection import RECORD, read_collection
 from swirl_lightning.environments.files import FilesDataModule
 from swirl_lightning.environments.rows import SUFFIXES, drop_actions, read_rows
 from swirl_lightning.environments.splits import SPLITS, Fractions, Split, assign_splits, divide
 from swirl_lightning.environments.table import pick, values
+from swirl_lightning.metrics import PredictionMetric
+from swirl_lightning.metrics.pictures import picture_metrics
 from swirl_lightning.types import InputError, Transition
 
 log = logging.getLogger(__name__)
@@ -26,6 +29,9 @@ HELD_OUT: tuple[Split, ...] = ("validation", "test")
 
 class LogDataModule(FilesDataModule):
     """Transitions from JSONL, gzipped JSONL or Parquet with rows ``episode, step, state, next_state, action?``.
+
+    Where states are pictures, rows have the paths of their files, from the log's folder on, in ``image`` and
+    ``next_image``.
 
     A folder holds ``labelled``, ``state_only``, ``validation`` and ``test``, each with one of the suffixes ``.jsonl``,
     ``.jsonl.gz`` and ``.parquet``; one that ``swirl collect`` wrote is compared with its record. A single file is split
@@ -56,6 +62,10 @@ class LogDataModule(FilesDataModule):
         places = divide(keyed, self.fractions, self.seed, "episode")
         parts = {split: pick(rows, its) for split, its in places.items()}
         return parts | {"state_only": drop_actions(parts["state_only"], self.path)}
+
+    def metrics(self) -> dict[str, PredictionMetric]:
+        """PSNR and SSIM where states are pictures."""
+        return picture_metrics(None) if is_picture(self.load("test")[0].state) else {}
 
     def _hold_out(
         self, labels: Sequence[Transition], others: Sequence[Transition]

@@ -1,5 +1,8 @@
 """The log format: rows ``episode, step, state, next_state, action?`` in JSONL, gzipped JSONL or Parquet.
 
+Where states are pictures, rows have ``image`` and ``next_image`` in place of both: paths of image files, from the log's
+folder on.
+
 Episodes may be numbers, steps digits in quotes; blank lines, a byte order mark and other fields are left out.
 """
 
@@ -9,6 +12,7 @@ import gzip
 import hashlib
 import json
 import logging
+import os
 import re
 import zlib
 from array import array
@@ -23,6 +27,8 @@ from swirl_lightning.types import InputError, Transition
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 FIELDS = ("episode", "step", "state", "next_state")
+IMAGES = {"state": "image", "next_state": "next_image"}
+"""Where a state is a picture, the field of its file."""
 MARK = b"\xef\xbb\xbf"
 """What some editors put before the first line of UTF-8."""
 log = logging.getLogger(__name__)
@@ -44,7 +50,9 @@ def read_rows(path: Path, *, actions: bool | None) -> Sequence[Transition]:
     from swirl_lightning.environments.table import read_file, values  # here: a collector must start without it
 
     _check_name(path)
-    transitions = read_file(path, lambda: (transition for _, transition in scan_rows(path)))
+    rows = (transition for _, transition in scan_rows(path))
+    # where pictures lie is known to a process that has read them
+    transitions = list(rows) if _has_pictures(path) else read_file(path, lambda: rows)
     if actions is False:
         return drop_actions(transitions, path)
     if actions and None in values(transitions, "action"):
@@ -92,8 +100,8 @@ def scan_rows(path: Path) -> Iterator[Numbered]:
     seen = array("q")
     others: Counter[str] = Counter()
     for line, row in _lines(path):
-        transition = _check(f"{path}:{line}", row)
-        others.update(row.keys() - {*FIELDS, "action"})
+        transition = _check(f"{path}:{line}", row, path.parent)
+        others.update(row.keys() - {*FIELDS, *IMAGES.values(), "action"})
         seen.append(hash((transition.episode, transition.step)))
         yield line, transition
     if len(np.unique(np.frombuffer(seen, np.int64))) < len(seen):
@@ -115,7 +123,7 @@ def _check_steps(path: Path) -> None:
     """Refuse a step that is there twice."""
     seen: dict[tuple[str, int], int] = {}
     for line, row in _lines(path):
-        transition = _check(f"{path}:{line}", row)
+        transition = _check(f"{path}:{line}", row, path.parent)
         key = (transition.episode, transition.step)
         if (first := seen.setdefault(key, line)) != line:
             raise InputError(
@@ -132,12 +140,32 @@ def write_split(folder: Path, name: str, transitions: list[Transition], with_act
     """
     lines = []
     for t in transitions:
-        row: dict[str, Any] = {field: getattr(t, field) for field in FIELDS}
+        row = fields_of(t, folder)
         lines.append(json.dumps(row | {"action": t.action} if with_actions else row, ensure_ascii=False) + "\n")
     data = "".join(lines).encode()
     with (folder / f"{name}.jsonl.gz").open("wb") as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
         packed.write(data)
     return {"transitions": len(lines), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def fields_of(t: Transition, folder: Path) -> dict[str, Any]:
+    """What a row of a log in a folder says of a transition, but for its action."""
+    from swirl_lightning.codecs.pictures import PICTURE, file_of  # here: a collector must start without it
+
+    row: dict[str, Any] = {}
+    for field in FIELDS:
+        value = getattr(t, field)
+        if field in IMAGES and value.startswith(PICTURE):
+            row[IMAGES[field]] = os.path.relpath(file_of(value, folder), folder)
+        else:
+            row[field] = value
+    return row
+
+
+def _has_pictures(path: Path) -> bool:
+    """Whether a log is one of pictures, by its first row."""
+    _, row = next(_lines(path), (0, None))
+    return isinstance(row, dict) and not row.keys().isdisjoint(IMAGES.values())
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Any]]:
@@ -190,9 +218,10 @@ def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
         raise InputError(f"{path}: found no readable Parquet ({error}); write the file again") from error
 
 
-def _check(where: str, row: Any) -> Transition:
+def _check(where: str, row: Any, folder: Path) -> Transition:
     if not isinstance(row, dict):
         raise InputError(f"{where}: found {_show(row)}, expected a JSON object with the fields {', '.join(FIELDS)}")
+    row = row | {field: _picture(where, image, row, folder) for field, image in IMAGES.items() if image in row}
     if missing := [field for field in FIELDS if field not in row]:
         raise InputError(f"{where}: {missing[0]}: missing; found the fields {sorted(row)}, expected {list(FIELDS)}")
     if type(row["episode"]) is int:
@@ -212,6 +241,19 @@ def _check(where: str, row: Any) -> Transition:
             f"{where}: step: found {_show(step)}, expected a whole number from 0, below 2**63; number the steps"
         )
     return Transition(row["episode"], step, row["state"], row["next_state"], row.get("action"))
+
+
+def _picture(where: str, field: str, row: dict[str, Any], folder: Path) -> str:
+    """The state that the image file of a row shows."""
+    from swirl_lightning.codecs.pictures import name_picture  # here: a collector must start without it
+
+    _check_text(where, field, row[field])
+    if both := [state for state, image in IMAGES.items() if image == field and state in row]:
+        raise InputError(f"{where}: found {field} and {both[0]}, expected one of them; a state is a picture or a text")
+    try:
+        return name_picture(folder / row[field])
+    except InputError as error:
+        raise InputError(f"{where}: {field}: {error}") from error
 
 
 def _check_text(where: str, field: str, value: Any) -> None:

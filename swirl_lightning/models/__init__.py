@@ -1,6 +1,7 @@
 """Language models as policies: one base, named weight sets on it."""
 
 from swirl_lightning.models.base import BaseModel, PretrainedLM, ScratchLM
+from swirl_lightning.models.pictures import ScratchPictureLM
 from swirl_lightning.models.policy import Policy
 from swirl_lightning.models.weights import FullWeights, LoraWeights, Weights
 
@@ -11,5 +12,6 @@ __all__ = [
     "Policy",
     "PretrainedLM",
     "ScratchLM",
+    "ScratchPictureLM",
     "Weights",
 ]

@@ -124,6 +124,11 @@ class ScratchLM(BaseModel):
         self.vocab_size = vocab_size
         self.max_positions = max_positions
 
+    @property
+    def most_ids(self) -> int:
+        """How many ids the model may have, for the memory plan."""
+        return self.vocab_size
+
     def restore_codec(self, saved: str | None, form: CodecForm) -> Codec:  # noqa: D102
         assert saved is not None
         return TextCodec(self.restore_tokenizer(saved), *form)
@@ -149,15 +154,15 @@ class ScratchLM(BaseModel):
 
     def weights(self, codec: Codec, names: Iterable[str]) -> Weights:  # noqa: D102
         with torch.device("cpu"):  # the same start on every device
-            return FullWeights(LlamaForCausalLM(self._config(codec.eos)), names)
+            return FullWeights(LlamaForCausalLM(self._config(codec.eos, max(self.vocab_size, codec.num_ids))), names)
 
     def memory(self, device: torch.device, *, sets: int, moments: int) -> Memory:  # noqa: D102
-        shape = dense_shape(self._config(0))
+        shape = dense_shape(self._config(0, self.most_ids))
         return Memory(shape, bytes=4, rank=None, sets=sets, moments=moments, gpu=device.type == "cuda")
 
-    def _config(self, eos: int) -> LlamaConfig:
+    def _config(self, eos: int, num_ids: int) -> LlamaConfig:
         return LlamaConfig(
-            vocab_size=self.vocab_size,
+            vocab_size=num_ids,
             hidden_size=self.hidden_size,
             intermediate_size=self.hidden_size * 11 // 4,
             num_hidden_layers=self.num_layers,

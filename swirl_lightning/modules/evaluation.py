@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -24,10 +24,12 @@ from swirl_lightning.types import Ids, InputError, Prediction, Role, Transition
 class Answers:
     """What both roles say of N labelled transitions, and the log-probs of the truth with their masks, each [N, T].
 
+    ``comparable`` are the transitions with states in the form that the FWM writes, which may equal its predictions.
     ``base_logp`` is of the IDM's actions under a model that no phase trains.
     """
 
     transitions: Sequence[Transition]
+    comparable: Sequence[Transition]
     predictions: Sequence[Prediction]
     fwm_logp: tuple[Tensor, Tensor]
     idm_logp: tuple[Tensor, Tensor]
@@ -39,6 +41,7 @@ class Answers:
         logps = (self.fwm_logp, self.idm_logp, self.base_logp)
         return Answers(
             [self.transitions[n] for n in rows],
+            [self.comparable[n] for n in rows],
             [self.predictions[n] for n in rows],
             *((pair[0][rows], pair[1][rows]) if pair else pair for pair in logps),  # type: ignore[arg-type]
         )
@@ -88,7 +91,7 @@ class EnvironmentMetrics(nn.Module):
 
     def update(self, answers: Answers) -> None:
         """Count the answers."""
-        transitions, predictions = answers.transitions, answers.predictions
+        transitions, predictions = answers.comparable, answers.predictions
         if not transitions:
             return
         actions, next_states = [p.action for p in predictions], [p.next_state for p in predictions]
@@ -111,7 +114,7 @@ class EnvironmentMetrics(nn.Module):
             self["idm_base_logp"].update(*answers.base_logp)
         for metric in self.own.values():
             assert isinstance(metric, PredictionMetric)
-            metric.update(transitions, predictions)
+            metric.update(answers.transitions, predictions)
 
     def compute(self) -> dict[str, float]:
         """The metrics over all processes, named ``fwm/...`` and ``idm/...``; resets the counters."""
@@ -187,6 +190,8 @@ class Evaluation(nn.Module):
             Prediction(model.codec.action(z), model.codec.next_state(t.state, y))
             for t, z, y in zip(transitions, idm.said, fwm.said, strict=True)
         ]
+        same = model.codec.comparable
+        comparable = [replace(t, state=same(t.state), next_state=same(t.next_state)) for t in transitions]
         self.rows += [
             {
                 "fwm/exact_match": is_exact(said.next_state, t.next_state),
@@ -195,10 +200,10 @@ class Evaluation(nn.Module):
                 "idm/logp": idm_logp,
             }
             for t, said, fwm_logp, idm_logp in zip(
-                transitions, predictions, row_mean(*fwm.logp).tolist(), row_mean(*idm.logp).tolist(), strict=True
+                comparable, predictions, row_mean(*fwm.logp).tolist(), row_mean(*idm.logp).tolist(), strict=True
             )
         ]
-        answers = Answers(transitions, predictions, fwm.logp, idm.logp, idm.base_logp)
+        answers = Answers(transitions, comparable, predictions, fwm.logp, idm.logp, idm.base_logp)
         self.together.update(answers)
         for name, metrics in self.each.items():
             metrics.update(answers.of(name))

@@ -185,6 +185,8 @@ class SWIRL(L.LightningModule):
         data: TransitionDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
         sizes = encode(self.codec, data, self.skip_too_long)
         if self.trainer.is_global_zero:
+            if lost := self.codec.losses([t.state for t in (*data.labelled, *data.validation, *data.test)]):
+                log.info(lost)
             tell(data, sizes, (self.fwm, self.idm), self.max_tokens, scratch=self.base.trains_codec)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:

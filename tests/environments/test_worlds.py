@@ -14,6 +14,7 @@ PACKAGE = ROOT / "swirl_lightning"
 ENVIRONMENTS = PACKAGE / "environments"
 # what each world alone may import, as it need not be installed
 ENGINES = {
+    "minigrid": {"minigrid"},
     "physics": {"py4j", "scienceworld"},
     "textworld": {"textworld"},
     "tool": {"httpx2", "mcp", "mcp_types"},

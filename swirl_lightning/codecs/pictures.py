@@ -1,0 +1,176 @@
+"""Pictures as states: each is named by what it shows, or by the codes that a Forward World Model wrote.
+
+A state is a string everywhere. A picture's begins with ``picture:`` and goes on with a hash of its size and pixels, so
+that two files of one content are one state. A picture that a model made begins with ``codes:``, the name of its
+codebook and its size in cells, and has a line for each cell, ``row,column code``: it is fed back as it was written,
+never through pixels. Where the pixels of either lie is known here, for the whole process; as names follow from content,
+nothing that is known becomes wrong.
+
+Shape letters: H rows and W columns of pixels, R rows and C columns of cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from swirl_lightning.types import Ids, InputError
+
+PICTURE, CODES = "picture:", "codes:"
+_files: dict[str, list[Path]] = {}
+_names: dict[Path, str] = {}
+_codebooks: dict[str, Codebook] = {}
+
+
+class Codebook(Protocol):
+    """A finite set of codes, one for each cell of a picture.
+
+    Args:
+        name: the same for the same codes.
+        size: number of codes.
+        cell: pixels of a cell's side.
+    """
+
+    name: str
+    size: int
+    cell: int
+
+    def saved(self) -> str:
+        """The codebook as text, for a checkpoint."""
+        ...
+
+    def encode(self, pixels_HW3: np.ndarray) -> np.ndarray:
+        """The code of each cell. [R, C]"""
+        ...
+
+    def decode(self, codes_RC: np.ndarray) -> np.ndarray:
+        """The pixels that codes stand for. [H, W, 3], uint8"""
+        ...
+
+
+def name_picture(path: Path) -> str:
+    """The state that an image file shows.
+
+    Raises:
+        InputError: there is no such file, or it is no image.
+    """
+    path = path.absolute()
+    if (name := _names.get(path)) is None:
+        name = _names[path] = name_of(read_image(path))
+        _files.setdefault(name, []).append(path)
+    return name
+
+
+def place_picture(folder: Path, pixels_HW3: np.ndarray) -> str:
+    """Write a picture into a folder, as a PNG file that its content names, and return the state that it is."""
+    name = name_of(pixels_HW3)
+    path = folder / f"{name.removeprefix(PICTURE)}.png"
+    if path.absolute() not in _names:
+        write_image(path, pixels_HW3)
+    return name_picture(path)
+
+
+def name_of(pixels_HW3: np.ndarray) -> str:
+    """The name of a picture with these pixels."""
+    return PICTURE + blake2b(repr(pixels_HW3.shape).encode() + pixels_HW3.tobytes(), digest_size=16).hexdigest()
+
+
+def is_picture(state: str) -> bool:
+    """Whether a state is a picture, named by what it shows or by its codes."""
+    return state.startswith((PICTURE, CODES))
+
+
+def file_of(state: str, folder: Path | None = None) -> Path:
+    """Where a picture lies that was named from a file; in a folder or below it, where it also lies there.
+
+    Raises:
+        InputError: no file of this process has shown it.
+    """
+    if (paths := _files.get(state)) is None:
+        raise InputError(f"found the state {state[:60]!r}, expected a picture of a log that has been read, or a file")
+    return next((path for path in paths if folder and path.is_relative_to(folder.absolute())), paths[-1])
+
+
+def pixels(state: str) -> np.ndarray:
+    """What a picture shows, or what its codes stand for. [H, W, 3], uint8; not to be written to"""
+    if state.startswith(CODES):
+        codebook, codes_RC = read_codes(state)
+        return codebook.decode(codes_RC)
+    return _pixels_of_file(file_of(state))
+
+
+def know(codebook: Codebook) -> None:
+    """Remember a codebook, so that pictures of its codes have pixels."""
+    _codebooks[codebook.name] = codebook
+
+
+def write_codes(codebook: Codebook, codes_RC: np.ndarray) -> str:
+    """The state that codes are."""
+    rows, columns = codes_RC.shape
+    lines = (f"{place // columns},{place % columns} {code}" for place, code in enumerate(codes_RC.flatten().tolist()))
+    return "\n".join([f"{CODES}{codebook.name} {rows}x{columns}", *lines])
+
+
+def read_codes(state: str) -> tuple[Codebook, np.ndarray]:
+    """The codebook and the codes of a state that is given by them. [R, C]
+
+    Raises:
+        InputError: it is not as ``write_codes`` writes it, or of a codebook that this process does not know.
+    """
+    head, *lines = state.split("\n")
+    try:
+        name, size = head.removeprefix(CODES).split(" ")
+        rows, columns = (int(number) for number in size.split("x"))
+        codes: Ids = tuple(int(line.split(" ")[1]) for line in lines)
+        codebook = _codebooks[name]
+        codes_RC = np.array(codes, np.int64).reshape(rows, columns)
+        if write_codes(codebook, codes_RC) != state or not 0 <= codes_RC.min() <= codes_RC.max() < codebook.size:
+            raise ValueError("other cells or codes than it says")
+    except (ValueError, IndexError, KeyError) as error:
+        raise InputError(
+            f"found the state {state[:60]!r} ({error}), expected codes of this model, as its FWM writes them"
+        ) from error
+    return codebook, codes_RC
+
+
+def read_image(path: Path) -> np.ndarray:
+    """The pixels of an image file, as RGB. [H, W, 3], uint8
+
+    Raises:
+        InputError: there is no such file, or it is no image.
+    """
+    try:
+        with _pillow().open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except OSError as error:  # of which Pillow's own are one
+        raise InputError(f"{path}: found no readable image ({error}), expected a PNG or JPEG file") from error
+
+
+def write_image(path: Path, pixels_HW3: np.ndarray) -> None:
+    """Write an image file, in the format that its name ends in."""
+    _pillow().fromarray(pixels_HW3).save(path)
+
+
+def psnr(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> float:
+    """Peak signal-to-noise ratio of N pictures with N others, over all pixels, in dB; inf where they are equal."""
+    error = sum(float(((x.astype(np.float64) - y) ** 2).sum()) for x, y in zip(a, b, strict=True))
+    count = sum(x.size for x in a)
+    return float("inf") if error == 0 else 10 * float(np.log10(255**2 * count / error))
+
+
+@lru_cache(maxsize=4096)
+def _pixels_of_file(path: Path) -> np.ndarray:
+    return read_image(path)
+
+
+def _pillow() -> Any:
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise InputError("pictures need Pillow, found none: pip install 'swirl-lightning[vision]'") from error
+    return Image

@@ -1,0 +1,73 @@
+"""How close a predicted picture is to the true one. One that could not be decoded is None and scores lowest.
+
+Shape letters: R rows and C columns of cells, S pixels of a cell's side.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+
+from swirl_lightning.codecs.pictures import pixels
+from swirl_lightning.codecs.tiles import cut
+from swirl_lightning.metrics.base import PredictionMetric
+from swirl_lightning.types import Prediction, Transition
+
+MOST_DB = 60.0
+"""What a picture without any error counts in the mean PSNR, whose own would be infinite."""
+
+Measure = Literal["exact_cells", "changed_cells", "psnr", "ssim"]
+
+
+class PictureScore(PredictionMetric):
+    """The mean of one measure over the pictures.
+
+    ``exact_cells``: share of cells that are right to the pixel. ``changed_cells``: F1 between the cells that the
+    prediction changes, with what it makes of them, and those that truly change; copying the state earns nothing.
+    ``psnr``: in dB, at most 60 for each picture. ``ssim``: structural similarity (Wang et al., 2004, with a Gaussian
+    window of 11 pixels), at the size that the pictures have.
+
+    Args:
+        measure: which.
+        cell: S.
+    """
+
+    def __init__(self, measure: Measure, cell: int) -> None:
+        super().__init__()
+        self.measure: Measure = measure
+        self.cell = cell
+
+    def score(self, transition: Transition, prediction: Prediction) -> float:
+        """In [0, 1], or in dB."""
+        if prediction.next_state is None:
+            return 0.0
+        said, true = pixels(prediction.next_state), pixels(transition.next_state)
+        if self.measure == "exact_cells":
+            return 1 - float(self._differ(said, true).mean())
+        if self.measure == "changed_cells":
+            return self._changed(pixels(transition.state), said, true)
+        a, b = (torch.tensor(x).permute(2, 0, 1)[None].float() for x in (said, true))
+        if self.measure == "psnr":
+            return min(float(peak_signal_noise_ratio(a, b, data_range=255.0)), MOST_DB)
+        similarity = structural_similarity_index_measure(a, b, data_range=255.0)
+        assert isinstance(similarity, torch.Tensor)
+        return float(similarity)
+
+    def _differ(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Which cells differ. [R, C]"""
+        return (cut(a, self.cell) != cut(b, self.cell)).any((2, 3, 4))
+
+    def _changed(self, before: np.ndarray, said: np.ndarray, true: np.ndarray) -> float:
+        in_said, in_true = self._differ(before, said), self._differ(before, true)
+        right = in_said & in_true & ~self._differ(said, true)
+        size = int(in_said.sum() + in_true.sum())
+        return 2 * int(right.sum()) / size if size else 1.0
+
+
+def picture_metrics(cell: int | None) -> dict[str, PredictionMetric]:
+    """All of them, by the names of the FWM's metrics; without a cell's side, those that need none."""
+    measures: tuple[Measure, ...] = ("exact_cells", "changed_cells") if cell else ()
+    return {f"fwm_{measure}": PictureScore(measure, cell or 1) for measure in (*measures, "psnr", "ssim")}

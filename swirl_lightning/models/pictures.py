@@ -1,0 +1,80 @@
+"""A small model from scratch that reads and writes pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from swirl_lightning.codecs import Codec, CodecForm, indent
+from swirl_lightning.codecs.picture import PictureCodec
+from swirl_lightning.codecs.pictures import file_of, is_picture, pixels
+from swirl_lightning.codecs.tiles import Tiles
+from swirl_lightning.models.base import ScratchLM
+from swirl_lightning.types import InputError, check_number
+
+
+class ScratchPictureLM(ScratchLM):
+    """A small Llama-shaped model for pictures, whose codebook and whose tokenizer, of the actions, are the run's own.
+
+    Args:
+        picture_size: width and height of all pictures, in pixels.
+        cell: side of a cell, in pixels; each cell of a picture has one code.
+        codes: number of codes. The codebook is the distinct cells of the training pictures, of which there may be no
+            more.
+        kwargs: arguments of ``ScratchLM``.
+    """
+
+    def __init__(self, picture_size: tuple[int, int], cell: int = 8, codes: int = 64, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        check_number("model.base.cell", cell, least=1)
+        check_number("model.base.codes", codes, least=1)
+        for length in picture_size:
+            check_number("model.base.picture_size", length, least=1)
+            if length % cell:
+                raise InputError(
+                    f"model.base.picture_size: found {list(picture_size)}, expected multiples of model.base.cell "
+                    f"({cell})"
+                )
+        self.picture_size = picture_size
+        self.cell = cell
+        self.codes = codes
+
+    @property
+    def most_ids(self) -> int:
+        """In the form ``delta``, which has most."""
+        width, height = self.picture_size
+        return self.vocab_size + (width // self.cell) * (height // self.cell) * self.codes + 1
+
+    def codec(self, corpus: Iterable[str], form: CodecForm) -> Codec:  # noqa: D102
+        texts: list[str] = []
+        pictures: dict[str, None] = {}
+        for part in corpus:
+            if is_picture(part):
+                pictures[part] = None
+            else:
+                texts.append(part)
+        if not pictures:
+            raise InputError("data: found no picture, expected rows with the fields image and next_image")
+        tokenizer = self.tokenizer(map(indent, texts), form.markers)
+        codebook = Tiles.of(map(self._sized, pictures), self.cell, self.codes)
+        return PictureCodec(tokenizer, codebook, self.vocab_size, self.picture_size, form)
+
+    def restore_codec(self, saved: str | None, form: CodecForm) -> Codec:  # noqa: D102
+        assert saved is not None
+        parts = json.loads(saved)
+        tokenizer, codebook = self.restore_tokenizer(parts["tokenizer"]), Tiles.restore(parts["codebook"])
+        return PictureCodec(tokenizer, codebook, self.vocab_size, self.picture_size, form)
+
+    def _sized(self, name: str) -> np.ndarray:
+        """The pixels of a picture."""
+        picture = pixels(name)
+        height, width = picture.shape[:2]
+        if (width, height) != tuple(self.picture_size):
+            raise InputError(
+                f"model.base.picture_size: found {list(self.picture_size)}, and {file_of(name)} has {width} x {height} "
+                "pixels, expected one size; set it to that of your pictures, or bring all of them to one size"
+            )
+        return picture

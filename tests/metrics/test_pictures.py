@@ -1,0 +1,72 @@
+"""Metrics of pictures against values computed by hand and the definitions."""
+
+import math
+
+import numpy as np
+import pytest
+
+from swirl_lightning.codecs.pictures import place_picture
+from swirl_lightning.metrics.pictures import MOST_DB, picture_metrics
+from swirl_lightning.types import Prediction, Transition
+
+RNG = np.random.default_rng(0)
+STATE = RNG.integers(0, 256, (16, 24, 3), np.uint8)  # 2 x 3 cells of 8 pixels
+
+
+def changed(*cells, by=40):
+    picture = STATE.copy()
+    for r, c in cells:
+        picture[8 * r, 8 * c] = (picture[8 * r, 8 * c].astype(int) + by) % 256
+    return picture
+
+
+@pytest.fixture
+def score(tmp_path):
+    """The value of each metric for one true and one predicted picture; None is malformed."""
+
+    def compute(true, said):
+        names = [place_picture(tmp_path, picture) for picture in (STATE, true)]
+        prediction = Prediction("", None if said is None else place_picture(tmp_path, said))
+        values = {}
+        for name, metric in picture_metrics(8).items():
+            metric.update([Transition("e", 0, *names, "go")], [prediction])
+            values[name] = float(metric.compute())
+        return values
+
+    return compute
+
+
+def test_the_true_picture(score):
+    assert score(changed((0, 0)), changed((0, 0))) == {
+        "fwm_exact_cells": 1, "fwm_changed_cells": 1, "fwm_psnr": MOST_DB, "fwm_ssim": pytest.approx(1, abs=1e-5)
+    }  # fmt: skip
+
+
+def test_a_copy_earns_nothing_for_changes(score):
+    values = score(changed((0, 0), (1, 2)), STATE)
+    assert values["fwm_exact_cells"] == pytest.approx(4 / 6)
+    assert values["fwm_changed_cells"] == 0
+
+
+def test_some_cells_right(score):
+    """Two cells change; one of them is right, one is missed, and one is made up."""
+    true, said = changed((0, 0), (1, 2)), changed((0, 0), (0, 1))
+    values = score(true, said)
+    assert values["fwm_exact_cells"] == pytest.approx(4 / 6)
+    assert values["fwm_changed_cells"] == pytest.approx(2 * 1 / 4)
+    error = ((true.astype(float) - said) ** 2).mean()
+    assert values["fwm_psnr"] == pytest.approx(10 * math.log10(255**2 / error), abs=1e-3)
+    assert 0.5 < values["fwm_ssim"] < 1
+
+
+def test_a_changed_cell_that_is_made_something_else_of(score):
+    assert score(changed((0, 0)), changed((0, 0), by=80))["fwm_changed_cells"] == 0
+
+
+def test_malformed_scores_lowest(score):
+    assert set(score(changed((0, 0)), None).values()) == {0.0}
+
+
+def test_nothing_changes(score):
+    assert score(STATE, STATE)["fwm_changed_cells"] == 1
+    assert score(STATE, changed((1, 1)))["fwm_changed_cells"] == 0
