@@ -138,10 +138,10 @@ _format_warning = warnings.formatwarning
 
 
 def _continued(args: list[str]) -> str:
-    """The command that goes on with a run; nothing where there is no such command."""
-    if args[:1] != ["fit"]:
+    """The command that goes on with a run or a collection; nothing where there is no such command."""
+    if args[:1] not in (["fit"], ["collect"]):
         return ""
-    last = [] if "--ckpt_path=last" in args else ["--ckpt_path=last"]
+    last = [] if args[0] == "collect" or "--ckpt_path=last" in args else ["--ckpt_path=last"]
     return f"; to continue: {shlex.join(['swirl', *args, *last])}"
 
 
