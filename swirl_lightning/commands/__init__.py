@@ -38,7 +38,7 @@ COMMANDS = {
     "test": Command("fit", "measure a checkpoint on the test episodes"),
     "predict": Command("fit", "write what both models say of the test episodes"),
     "plan": Command("plan", "print the memory that a run needs, before anything is downloaded"),
-    "collect": Command("collect", "play an engine and write the transitions it makes"),
+    "collect": Command("collect", "play an engine, or watch videos, and write the transitions"),
     "label": Command("label", "let a trained run, or a person, write the actions into a state-only log"),
     "rollout": Command("rollout", "let a trained run continue a state through a list of actions"),
     "export": Command("export", "write the models of a trained run as folders that plain peft loads"),

@@ -22,7 +22,9 @@ from swirl_lightning.types import InputError, Transition, writing
 RECORD = "collection.json"
 
 
-def describe_run(environment: str, out: Path, arguments: Mapping[str, Any], packages: Iterable[str]) -> dict[str, Any]:
+def describe_run(
+    environment: str, out: Path, arguments: Mapping[str, Any], packages: Iterable[str], places: Sequence[str] = ()
+) -> dict[str, Any]:
     """The begin of a record: the command that collects again, its arguments and the versions of what took part.
 
     Args:
@@ -30,11 +32,12 @@ def describe_run(environment: str, out: Path, arguments: Mapping[str, Any], pack
         out: the folder that is written; only its name is kept.
         arguments: of the collector, as JSON can write them.
         packages: installed packages that the data depends on.
+        places: the collector's arguments that have a place and no name.
     """
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in arguments.items()}
     flags = [word for name, text in texts.items() for word in (f"--{name}", text)]
     return {
-        "command": shlex.join(["swirl", "collect", environment, "--out", out.name, *flags]),
+        "command": shlex.join(["swirl", "collect", environment, *places, "--out", out.name, *flags]),
         "arguments": dict(arguments),
         "versions": {"python": platform.python_version()}
         | {name: version(name) for name in ("swirl-lightning", *packages)},
