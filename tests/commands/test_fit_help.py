@@ -38,7 +38,7 @@ def classes_help():
 def test_help_has_all_options_of_the_roles(classes_help, role):
     key = f"--model.{role.role}"
     groups = {"sampling": Sampling, "grpo": GRPOOptions}
-    names = ["learning_rate", "max_new_tokens", *(["prior"] if role.role == "idm" else [])]
+    names = ["learning_rate", "max_new_tokens", *(["prior", "reads"] if role.role == "idm" else [])]
     names += [f"{group}.{field.name}" for group, kind in groups.items() for field in fields(kind)]
     found = re.findall(rf"(?m)^  ({key}\S+)", classes_help[f"{key} {role.__name__}"])
     assert sorted(found) == sorted(f"{key}.init_args.{name}" for name in names)
