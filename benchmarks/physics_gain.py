@@ -15,7 +15,7 @@ from gain_arms import Recipe
 from gain_main import main
 
 RECIPE = Recipe(
-    config=Path(__file__).parents[1] / "configs" / "physics-cpu.yaml",
+    config=Path(__file__).parents[1] / "benchmarks" / "configs" / "physics-cpu.yaml",
     metric="fwm/rouge_l",
     published="+0.2 % (ROUGE-L 89.73 to 89.92)",
     rates={"sft": 1e-4, "bootstrap": 3e-4},

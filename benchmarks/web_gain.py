@@ -15,7 +15,7 @@ from gain_arms import Recipe
 from gain_main import main
 
 RECIPE = Recipe(
-    config=Path(__file__).parents[1] / "configs" / "web-cpu.yaml",
+    config=Path(__file__).parents[1] / "benchmarks" / "configs" / "web-cpu.yaml",
     metric="fwm/rouge_l",
     published="+0.3 % (ROUGE-L on Mind2Web, 48.97 to 49.10)",
     rates={"sft": 1e-4, "bootstrap": 3e-4},

@@ -16,9 +16,11 @@ from swirl_lightning.callbacks.recorder import RunRecorder
 from swirl_lightning.callbacks.report import RunReport
 from swirl_lightning.callbacks.round_trip import RoundTrip
 from swirl_lightning.callbacks.stop import StopOnSignal
+from swirl_lightning.callbacks.together import EndTogether
 
 __all__ = [
     "BestOfN",
+    "EndTogether",
     "OpenLoop",
     "PhaseCheckpoint",
     "PhaseFreeze",

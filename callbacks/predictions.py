@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 
 from swirl_lightning.callbacks.rows import lines, row_of
+from swirl_lightning.modules.processes import gather_objects
 from swirl_lightning.report.run import write_whole
 from swirl_lightning.types import say
 
 
 class PredictionWriter(L.Callback):
-    """Writes what both roles say of the test episodes to ``predictions.jsonl``, one file per process."""
+    """Writes what both roles say of the test episodes to ``predictions.jsonl``, in the order of the data."""
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: D102
         self._rows: list[dict[str, Any]] = []
@@ -25,8 +27,10 @@ class PredictionWriter(L.Callback):
         self._rows += map(row_of, batch, outputs)
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write them."""
-        rank = "" if trainer.world_size == 1 else f"-{trainer.global_rank}"
-        path = Path(trainer.log_dir or ".") / f"predictions{rank}.jsonl"
-        write_whole(path, lines(self._rows))
-        say(f"predictions: {path}")
+        """Write those of all processes, which take turns in the data: see ``EvalLoader``."""
+        parts = gather_objects(self._rows)
+        if trainer.is_global_zero:
+            rows = [row for turn in zip_longest(*parts) for row in turn if row is not None]
+            path = Path(trainer.log_dir or ".") / "predictions.jsonl"
+            write_whole(path, lines(rows))
+            say(f"predictions: {path}")

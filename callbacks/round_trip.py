@@ -2,58 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-import lightning as L
+from torchmetrics import Metric
 
-from swirl_lightning.callbacks.running import running
+from swirl_lightning.callbacks.held_out import HeldOutMetrics
 from swirl_lightning.metrics import ExactMatch
+from swirl_lightning.modules import SWIRL
 from swirl_lightning.modules.round_trip import round_trip
+from swirl_lightning.types import Transition
 
 
-class RoundTrip(L.Callback):
-    """Measures how often the IDM's action, given to the FWM, leads to the observed next state.
+class RoundTrip(HeldOutMetrics):
+    """Measures how often the IDM's action, given to the FWM, leads to the observed next state: ``idm/round_trip``.
 
-    Adds ``idm/round_trip`` to each evaluation, of the test episodes (under ``swirl validate``: the validation
-    episodes). It is high and ``idm/exact_match`` low where the IDM has understood what happened and gives it another
-    name, about which states say nothing. An FWM that writes the right state whatever the action makes it high too: read
-    it beside ``fwm/exact_match``.
+    It is high and ``idm/exact_match`` low where the IDM has understood what happened and gives it another name, about
+    which states say nothing. An FWM that writes the right state whatever the action makes it high too: read it beside
+    ``fwm/exact_match``.
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self._metric = ExactMatch()
-        self._values: dict[str, float] = {}
 
-    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Count where the model is: the processes exchange their counts."""
-        self._metric.to(pl_module.device)
+    @property
+    def metrics(self) -> Mapping[str, Metric]:  # noqa: D102
+        return {"idm/round_trip": self._metric}
 
-    on_test_epoch_start = on_validation_epoch_start
-
-    def on_validation_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:  # fmt: skip
-        """Go there and back, in the first of the splits that are evaluated."""
-        module = running(trainer, pl_module)[1]
-        if batch and dataloader_idx == 0 and module.can_answer:
-            self._metric.update(round_trip(module, batch), [t.next_state for t in batch])
-
-    on_test_batch_end = on_validation_batch_end
-
-    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Log the share over all processes."""
-        can = running(trainer, pl_module)[1].can_answer
-        self._values = {"idm/round_trip": float(self._metric.compute())} if can else {}
-        self._metric.reset()
-        pl_module.log_dict(self._values)
-
-    on_test_epoch_end = on_validation_epoch_end
-
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Put it beside the module's own results, which exist by now, for results.json."""
-        module = running(trainer, pl_module)[1]
-        if self._values:
-            module.add_results(next(iter(module.results)), self._values)
-
-    on_test_end = on_validation_end
+    def count(self, module: SWIRL, transitions: Sequence[Transition]) -> None:
+        """Go there and back."""
+        self._metric.update(round_trip(module, transitions), [t.next_state for t in transitions])

@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from swirl_lightning.callbacks import (
+    EndTogether,
     PhaseCheckpoint,
     PhaseFreeze,
     PhaseMonitor,
@@ -33,8 +34,8 @@ from swirl_lightning.types import InputError, check_number, check_number_or_null
 
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true")
 CALLBACKS = (
-    PhaseStart, PhaseFreeze, StopConverged, PhaseMonitor, RunRecorder, RunReport, PredictionWriter, PhaseCheckpoint,
-    StopOnSignal,
+    EndTogether, PhaseStart, PhaseFreeze, StopConverged, PhaseMonitor, RunRecorder, RunReport, PredictionWriter,
+    PhaseCheckpoint, StopOnSignal,
 )  # fmt: skip
 
 
@@ -128,6 +129,7 @@ class SwirlTrainer(L.Trainer):
             raise
         except (TypeError, ValueError, MisconfigurationException) as error:  # Lightning's, of a number of devices etc.
             raise InputError(f"trainer: {str(error).strip().splitlines()[0]}") from error
+        next(c for c in callbacks if isinstance(c, EndTogether)).watch(self)
         self.fit_loop = AlternatingLoop(self, expand_schedule(warmup, iteration, iterations))
 
     @property

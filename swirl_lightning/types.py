@@ -14,6 +14,10 @@ from unicodedata import category
 Role = Literal["fwm", "idm"]
 Symbol = Literal["y", "z"]
 """What a role writes: a next state y, or an action z."""
+StateForm = Literal["full", "delta"]
+"""How a next state is written: whole, or as a lossless edit of the state."""
+Reads = Literal["written", "full", "delta"]
+"""How the IDM reads a next state: as the FWM has spelt it, or as a text that is one for all spellings of that state."""
 Ids = tuple[int, ...]
 
 
@@ -284,18 +288,25 @@ class Encoded:
         y: what the FWM writes: the whole next state, or the edit that makes it.
         z: the action; None where it is not known.
         prompts: how they are laid out.
+        read: what the IDM reads of the next state, where that is not y.
     """
 
     x: Ids
     y: Ids
     z: Ids | None
     prompts: Prompts
+    read: Ids | None = None
+
+    @property
+    def given(self) -> Ids:
+        """The next state as the IDM is given it."""
+        return self.y if self.read is None else self.read
 
     @property
     def length(self) -> int:
         """Tokens of prompt and completion together, of either role, with the end token."""
         around = max(sum(map(len, role)) for role in (self.prompts.fwm, self.prompts.idm)) + 1
-        return around + len(self.x) + len(self.y) + len(self.z or ())
+        return around + len(self.x) + max(len(self.y), len(self.given)) + len(self.z or ())
 
 
 class Batch:

@@ -16,8 +16,10 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from swirl_lightning.callbacks import BestOfN, PhaseCheckpoint, PhaseMonitor
+from swirl_lightning.ending import ending_of
 from swirl_lightning.modules.schedule import Stage
 from swirl_lightning.rewards import LikelihoodReward, Rewards
+from swirl_lightning.types import InputError, Stopped
 
 ROOT = Path(__file__).parents[1]
 LIMIT = 120  # seconds that two processes may take
@@ -63,6 +65,8 @@ def together(work, tmp_path, limit=LIMIT):
         )  # fmt: skip
         os.environ.pop("PL_GLOBAL_SEED", None)  # another test's, which DDP would seed anew with
         rank_zero_only.rank = rank
+        os.dup2(os.open(tmp_path / f"stderr-{rank}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+        sys.stderr = os.fdopen(2, "w", closefd=False)
         try:
             work()
         except BaseException as error:
@@ -181,6 +185,69 @@ def test_a_reward_that_is_not_finite_stops_both(fit, tmp_path):
     assert all(word.startswith("FloatingPointError: vim update 1: a reward is not finite") for word in words), words
 
 
+class OneFails(L.Callback):
+    """An error in one of the two, while the other goes on to the next exchange, where it would wait for ever."""
+
+    def __init__(self, rank, error, evaluation):
+        self.rank, self.error, self.evaluation = rank, error, evaluation
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        if not self.evaluation and batch_idx == 1:
+            self.fail(trainer, "vim")
+
+    def on_validation_batch_start(self, trainer, module, batch, batch_idx, dataloader_idx=0):
+        self.fail(trainer, "sft")
+
+    def fail(self, trainer, stage):
+        if (trainer.global_rank, trainer.fit_loop.stage.phase) == (self.rank, stage):
+            raise self.error
+
+
+@pytest.mark.parametrize(
+    ("rank", "error", "evaluation", "code", "line"),
+    [
+        (1, KeyError("no such fact"), False, 70, "KeyError: 'no such fact'"),
+        (0, torch.OutOfMemoryError("CUDA out of memory"), False, 2, "out of memory (CUDA out of memory); let fewer"),
+        (1, InputError("reward.table: found no fact, expected one"), True, 2, "reward.table: found no fact, exp"),
+        (0, Stopped(signal.SIGTERM, "before the start"), True, 143, "stopped by SIGTERM before the start"),
+    ],
+)
+def test_an_error_in_one_process_ends_both(rank, error, evaluation, code, line, fit, tmp_path):
+    """The other one names it, with its exit code, whatever it was waiting in; the run then goes on from before."""
+
+    def work():
+        try:
+            fit("two", OneFails(rank, error, evaluation), devices=2, batch_size=2)
+        except BaseException as caught:
+            raise SystemExit(ending_of(caught).code) from caught
+
+    started = time.monotonic()
+    codes, _ = together(work, tmp_path)
+    assert time.monotonic() - started < 60
+    assert codes == [code, code]
+    said = (tmp_path / f"stderr-{1 - rank}").read_text()
+    assert f"process {1 - rank} ends because process {rank} of 2 failed: {line}" in said
+    path = tmp_path / "two/version_0/checkpoints/last.ckpt"
+    assert f"{Path('two/version_0/checkpoints/last.ckpt')} is whole" in said
+    codes, words = together(lambda: fit("two", devices=2, batch_size=2, ckpt_path=path, run_version=0), tmp_path)
+    assert codes == [0, 0], words
+    assert [row["stage"] for row in outcome(path.parents[1])[2]] == ["pretrain", "warmup", "vim", "elbo"]
+
+
+def test_a_process_that_is_gone_is_told(fit, tmp_path):
+    """SIGKILL leaves no note; the connection that breaks is not taken for an error of this package."""
+
+    def work():
+        try:
+            fit("two", Die(), devices=2, batch_size=2)
+        except RuntimeError as error:
+            raise SystemExit(ending_of(error).line) from error
+
+    codes, words = together(work, tmp_path)
+    assert codes == [1, -signal.SIGKILL]
+    assert words[0].startswith("SystemExit: training stopped: another process of this run has gone without a word")
+
+
 def test_warnings_are_of_all_processes(fit, tmp_path):
     """The first process has groups that differ, the second has none: half of them, which is no collapse."""
 
@@ -218,6 +285,9 @@ def test_evaluation_of_fewer_transitions_than_processes(limit, fit, toy_trainer,
         for task in (trainer.test, trainer.validate):
             found |= task(toy_swirl(**model), datamodule=data, ckpt_path=path, weights_only=True, verbose=False)[0]
         rows = trainer.predict(toy_swirl(**model), datamodule=data, ckpt_path=path, weights_only=True)
+        if trainer.is_global_zero:
+            file = "predictions.jsonl"
+            (tmp_path / f"{folder}-{file}").write_bytes((trainer.run_dir / file).read_bytes())
         toy_trainer(*STAGES, **options).fit(toy_swirl(**model), datamodule=data)
         (tmp_path / f"{folder}-{trainer.global_rank}").write_text(json.dumps([found, sum(map(len, rows))]))
 
@@ -226,6 +296,10 @@ def test_evaluation_of_fewer_transitions_than_processes(limit, fit, toy_trainer,
     assert codes == [0, 0], words
     (alone, number), *both = (json.loads((tmp_path / name).read_text()) for name in ("alone-0", "both-0", "both-1"))
     assert number == limit == both[0][1] + both[1][1]
+    written = [(tmp_path / f"{folder}-predictions.jsonl").read_text() for folder in ("alone", "both")]
+    assert written[0] == written[1]
+    assert len(written[0].splitlines()) == limit
+    assert not list(tmp_path.glob("both/*/predictions-*"))
     for found, _ in both:
         assert found == pytest.approx(alone, abs=1e-5)
     assert {"test/fwm/logp", "validation/idm/unique", "fwm/best_of_n/exact_match"} <= alone.keys()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
@@ -12,10 +13,10 @@ import pyarrow as pa
 
 from swirl_lightning.codecs.cache import blocks, kept_table, key_of
 from swirl_lightning.codecs.encodings import SCHEMA, Encodings, Sizes, batch_of, sizes_of
-from swirl_lightning.codecs.layout import Layout, StateForm
-from swirl_lightning.types import Answer, Encoded, Ids, InputError, Prompts, Role, Transition
+from swirl_lightning.codecs.layout import Layout
+from swirl_lightning.types import Answer, Encoded, Ids, InputError, Prompts, Reads, Role, StateForm, Transition
 
-ENCODING = 1
+ENCODING = 2
 """To be raised when a transition gets other ids than before: encodings on disk are then made anew."""
 log = logging.getLogger(__name__)
 
@@ -27,11 +28,13 @@ class CodecForm(NamedTuple):
         layouts: the words around the parts, by environment; the entry ``""`` is for all others.
         state_form: what the FWM writes: ``full``, the whole next state, or ``delta``, a lossless edit of the state.
         max_tokens: longest prompt and completion together; a longer transition is refused.
+        reads: how the IDM reads a next state: as it is ``written``, or in a form that is one for all its spellings.
     """
 
     layouts: Mapping[str, Layout]
     state_form: StateForm
     max_tokens: int
+    reads: Reads = "written"
 
     @property
     def markers(self) -> tuple[str, ...]:
@@ -60,6 +63,8 @@ class Codec(ABC):
     def __init__(self, tokenizer: Any, form: CodecForm) -> None:
         self.tokenizer = tokenizer
         self.state_form: StateForm = form.state_form
+        self.reads: Reads = form.reads
+        self.read_form: StateForm = form.state_form if form.reads == "written" else form.reads
         self.max_tokens = form.max_tokens
         self._cache: dict[Transition, Encoded] = {}
         self._kept: Encodings | None = None
@@ -92,8 +97,8 @@ class Codec(ABC):
         """
 
     @abstractmethod
-    def encode_next_states(self, transitions: Sequence[Transition]) -> list[Ids]:
-        """Y of each transition, what the FWM is to write; raises likewise."""
+    def encode_next_states(self, transitions: Sequence[Transition], form: StateForm) -> list[Ids]:
+        """Y of each transition, what the FWM is to write, or the IDM reads, in that form; raises likewise."""
 
     @abstractmethod
     def next_state(self, state: str, ids: Ids) -> str | None:
@@ -136,7 +141,8 @@ class Codec(ABC):
             InputError: if the transition is longer than ``max_tokens`` or part of it would be lost.
         """
         if self._kept and (found := self._kept.find(transition)):
-            return self._checked(Encoded(*found, self.prompts(transition.environment)), transition)
+            x, y, z, read = found
+            return self._checked(Encoded(x, y, z, self.prompts(transition.environment), read), transition)
         if (code := self._cache.get(transition)) is None:
             code = self._checked(self._encode([transition])[0], transition)
             if keep:
@@ -178,6 +184,12 @@ class Codec(ABC):
         code = Encoded(x, x if self.state_form == "full" else (), z, self.prompts(environment))
         return self._checked(code).prompts.forward(x, z)
 
+    def given(self, transition: Transition, ids: Ids) -> Ids:
+        """What the IDM reads of an FWM completion; one that is no next state has only its own spelling."""
+        if self.reads == "written" or (next_state := self.next_state(transition.state, ids)) is None:
+            return ids
+        return self.encode_next_states([replace(transition, next_state=next_state)], self.read_form)[0]
+
     def action(self, ids: Ids) -> str:
         """The action that an IDM completion says."""
         return "\n".join(line.removeprefix(" ") for line in self.text(ids).split("\n"))
@@ -195,19 +207,24 @@ class Codec(ABC):
         return Prompts(fwm=(start, action, next_state), idm=(start, next_state, action))
 
     def _encode(self, transitions: Sequence[Transition]) -> list[Encoded]:
-        xs, ys = self.encode_states([t.state for t in transitions], transitions), self.encode_next_states(transitions)
+        xs = self.encode_states([t.state for t in transitions], transitions)
+        ys = self.encode_next_states(transitions, self.state_form)
+        reads: Sequence[Ids | None] = [None] * len(ys)
+        if self.read_form != self.state_form:
+            reads = self.encode_next_states(transitions, self.read_form)
         # an empty action stands in for one that is not there
         zs = self.encode_texts(["" if t.action is None else indent(t.action) for t in transitions], transitions)
         return [
-            Encoded(x=x, y=y, z=None if t.action is None else z, prompts=self.prompts(t.environment))
-            for t, x, y, z in zip(transitions, xs, ys, zs, strict=True)
+            Encoded(x, y, None if t.action is None else z, self.prompts(t.environment), read)
+            for t, x, y, z, read in zip(transitions, xs, ys, zs, reads, strict=True)
         ]
 
     def _checked(self, code: Encoded, transition: Transition | None = None) -> Encoded:
         if code.length > self.max_tokens:
+            next_state = max(len(code.y), len(code.given))
             raise InputError(
                 f"{place(transition)}{code.length} tokens in all (state {len(code.x)}, action "
-                f"{len(code.z or ())}, next state {len(code.y)}), expected at most {self.max_tokens}; states are never "
+                f"{len(code.z or ())}, next state {next_state}), expected at most {self.max_tokens}; states are never "
                 "cut: raise model.max_tokens, or leave the row out of the data"
             )
         return code

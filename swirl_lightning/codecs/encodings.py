@@ -14,7 +14,15 @@ from swirl_lightning.types import Encoded, Ids, Transition
 _HEAD = np.dtype([("head", "u8"), ("tail", "u8")])
 _IDS = pa.list_(pa.int32())
 SCHEMA = pa.schema(
-    [("key", pa.binary()), ("action", pa.string()), ("x", _IDS), ("y", _IDS), ("z", _IDS), ("length", pa.int32())]
+    [
+        ("key", pa.binary()),
+        ("action", pa.string()),
+        ("x", _IDS),
+        ("y", _IDS),
+        ("z", _IDS),
+        ("read", _IDS),
+        ("length", pa.int32()),
+    ]
 )
 
 
@@ -44,7 +52,7 @@ def sizes_of(codes: Sequence[Encoded]) -> Sizes:
 
 def batch_of(transitions: Sequence[Transition], codes: Sequence[Encoded]) -> pa.RecordBatch:
     """Transitions and their ids as rows of the table."""
-    rows = [(t.key, t.action, c.x, c.y, c.z, c.length) for t, c in zip(transitions, codes, strict=True)]
+    rows = [(t.key, t.action, c.x, c.y, c.z, c.read, c.length) for t, c in zip(transitions, codes, strict=True)]
     columns = zip(*rows, strict=True)
     return pa.record_batch([pa.array(c, kind) for c, kind in zip(columns, SCHEMA.types, strict=True)], SCHEMA)
 
@@ -64,8 +72,8 @@ class Encodings:
         self._rows = np.argsort(heads)
         self._heads = heads[self._rows]
 
-    def find(self, transition: Transition) -> tuple[Ids, Ids, Ids | None] | None:
-        """The ids x, y and z; None where the table has no such transition. Without its action, z is None."""
+    def find(self, transition: Transition) -> tuple[Ids, Ids, Ids | None, Ids | None] | None:
+        """The ids x, y, z and read; None where the table has no such transition. Without its action, z is None."""
         key = transition.key
         head = np.frombuffer(key, _HEAD)["head"][0]
         first, end = (int(np.searchsorted(self._heads, head, side)) for side in ("left", "right"))
@@ -73,8 +81,9 @@ class Encodings:
             unlike = transition.action is not None and self.table["action"][row].as_py() != transition.action
             if unlike or self.table["key"][row].as_py() != key:
                 continue
-            x, y, z = (self.table[name][row].as_py() for name in "xyz")
-            return tuple(x), tuple(y), None if transition.action is None else tuple(z)
+            x, y, z, read = (self.table[name][row].as_py() for name in ("x", "y", "z", "read"))
+            given = None if transition.action is None else tuple(z)
+            return tuple(x), tuple(y), given, None if read is None else tuple(read)
         return None
 
     def sizes(self) -> Sizes:

@@ -1,13 +1,10 @@
-"""The words around states and actions, and what the FWM writes of a next state."""
+"""The words around states and actions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from swirl_lightning.types import InputError
-
-StateForm = Literal["full", "delta"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import numpy as np
 from swirl_lightning.codecs.base import Codec, CodecForm, place
 from swirl_lightning.codecs.pictures import CODES, Codebook, is_picture, know, pixels, psnr, read_codes, write_codes
 from swirl_lightning.codecs.tiles import cut
-from swirl_lightning.types import Answer, Ids, InputError, Transition
+from swirl_lightning.types import Answer, Ids, InputError, StateForm, Transition
 
 
 class PictureCodec(Codec):
@@ -31,10 +31,18 @@ class PictureCodec(Codec):
         first: id of the first code; ids of text are below.
         size: width and height of all pictures, in pixels.
         form: what the run asks for.
+
+    Raises:
+        InputError: changes are to be read where ids do not say a cell's place.
     """
 
     def __init__(self, tokenizer: Any, codebook: Codebook, first: int, size: tuple[int, int], form: CodecForm) -> None:
         super().__init__(tokenizer, form)
+        if (self.state_form, self.read_form) == ("full", "delta"):
+            raise InputError(
+                "model.idm.reads: found delta with model.state_form full, whose codes of pictures name no place; "
+                "expected written or full"
+            )
         self.codebook = codebook
         self.first = first
         self.size = size
@@ -64,11 +72,11 @@ class PictureCodec(Codec):
             for codes in (self._read(state, transitions[n : n + 1]) for n, state in enumerate(states))
         ]
 
-    def encode_next_states(self, transitions: Sequence[Transition]) -> list[Ids]:  # noqa: D102
+    def encode_next_states(self, transitions: Sequence[Transition], form: StateForm) -> list[Ids]:  # noqa: D102
         ys = []
         for t in transitions:
             before, after = self._read(t.state, [t]), self._read(t.next_state, [t])
-            changed = [i for i, code in enumerate(after) if self.state_form == "full" or code != before[i]]
+            changed = [i for i, code in enumerate(after) if form == "full" or code != before[i]]
             ys.append(self._ids(changed, [after[i] for i in changed]))
         return ys
 
@@ -102,7 +110,7 @@ class PictureCodec(Codec):
 
     def identity(self) -> object:  # noqa: D102
         prompts = {name: (p.fwm, p.idm) for name, p in self._prompts.items()}
-        return self.saved(), self.first, self.size, prompts, self.state_form
+        return self.saved(), self.first, self.size, prompts, self.state_form, self.reads
 
     def losses(self, states: Sequence[str]) -> str:
         """The number of pictures, the PSNR of what is left of them, and the share of exact cells."""

@@ -7,8 +7,8 @@ from typing import Any
 
 from swirl_lightning.codecs.base import Codec, CodecForm, indent
 from swirl_lightning.codecs.delta import decode_delta, encode_delta
-from swirl_lightning.codecs.layout import Layout, StateForm
-from swirl_lightning.types import Answer, Ids, Transition
+from swirl_lightning.codecs.layout import Layout
+from swirl_lightning.types import Answer, Ids, Reads, StateForm, Transition
 
 
 def unindent(text: str) -> str | None:
@@ -22,13 +22,21 @@ class TextCodec(Codec):
 
     Args:
         tokenizer: a Hugging Face tokenizer.
-        layouts: as in :class:`CodecForm`, as are the other two.
+        layouts: as in :class:`CodecForm`, as are the other three.
         state_form: what the FWM writes.
         max_tokens: longest prompt and completion together.
+        reads: how the IDM reads a next state.
     """
 
-    def __init__(self, tokenizer: Any, layouts: Mapping[str, Layout], state_form: StateForm, max_tokens: int) -> None:
-        super().__init__(tokenizer, CodecForm(layouts, state_form, max_tokens))
+    def __init__(
+        self,
+        tokenizer: Any,
+        layouts: Mapping[str, Layout],
+        state_form: StateForm,
+        max_tokens: int,
+        reads: Reads = "written",
+    ) -> None:
+        super().__init__(tokenizer, CodecForm(layouts, state_form, max_tokens, reads))
         self.answers = {"fwm": Answer(self.eos), "idm": Answer(self.eos)}
 
     @property
@@ -45,8 +53,8 @@ class TextCodec(Codec):
     def encode_states(self, states: Sequence[str], transitions: Sequence[Transition] = ()) -> list[Ids]:  # noqa: D102
         return self.encode_texts([indent(state) for state in states], transitions)
 
-    def encode_next_states(self, transitions: Sequence[Transition]) -> list[Ids]:  # noqa: D102
-        if self.state_form == "delta":
+    def encode_next_states(self, transitions: Sequence[Transition], form: StateForm) -> list[Ids]:  # noqa: D102
+        if form == "delta":
             return self.encode_texts([encode_delta(t.state, t.next_state) for t in transitions], transitions)
         return self.encode_texts([indent(t.next_state) for t in transitions], transitions)
 
@@ -64,4 +72,4 @@ class TextCodec(Codec):
 
     def identity(self) -> object:  # noqa: D102
         prompts = {name: (p.fwm, p.idm) for name, p in self._prompts.items()}
-        return self.saved(), prompts, self.state_form
+        return self.saved(), prompts, self.state_form, self.reads

@@ -11,12 +11,12 @@ import threading
 import traceback
 import warnings
 from importlib import import_module
-from pathlib import Path
 from typing import NamedTuple
 
 from swirl_lightning import __version__
 from swirl_lightning.commands.menu import Menu
 from swirl_lightning.commands.signals import stopped_by_signals
+from swirl_lightning.ending import OURS, ending_of
 from swirl_lightning.types import InputError, Stopped, printable, say
 
 
@@ -38,7 +38,7 @@ COMMANDS = {
     "test": Command("fit", "measure a checkpoint on the test episodes"),
     "predict": Command("fit", "write what both models say of the test episodes"),
     "plan": Command("plan", "print the memory that a run needs, before anything is downloaded"),
-    "collect": Command("collect", "play an engine and write the transitions it makes"),
+    "collect": Command("collect", "play an engine, or watch videos, and write the transitions"),
     "label": Command("label", "let a trained run, or a person, write the actions into a state-only log"),
     "rollout": Command("rollout", "let a trained run continue a state through a list of actions"),
     "export": Command("export", "write the models of a trained run as folders that plain peft loads"),
@@ -99,28 +99,20 @@ def _main(given: list[str]) -> int:
         code: int = getattr(module, name)(given[1:])
     except BrokenPipeError:
         raise
-    except OSError as error:
-        _tell(f"error: {error.filename2 or error.filename or 'the system'}: {error.strerror or error}")
-        return 2
     except Stopped as stopped:
         if threading.current_thread() is threading.main_thread():
             signal.signal(stopped.signal, signal.SIG_DFL)  # a second one, from here on, ends the process at once
         say(f"\n{stopped}{_continued(given)}", file=sys.stderr)
         return 128 + stopped.signal
-    except FloatingPointError as error:
-        _tell(f"training stopped: {error}")
-        return 1
     except Exception as error:
-        if told := _meant_for_users(error):
-            _tell(f"error: {told}")
-            return 2
-        if _of_a_lightning_callback(error):
-            _tell(f"error: trainer.callbacks: {str(error).splitlines()[0]}")
-            return 2
+        ending = ending_of(error)
+        if ending.code != OURS:
+            _tell(ending.line)
+            return ending.code
         say(traceback.format_exc(), file=sys.stderr)
         say("this is an error of swirl-lightning and not of yours: please report it with the lines above",
               file=sys.stderr)  # fmt: skip
-        return 70
+        return OURS
     return code
 
 
@@ -145,26 +137,12 @@ def _thread_ended(args: threading.ExceptHookArgs) -> None:
 _format_warning = warnings.formatwarning
 
 
-def _of_a_lightning_callback(error: BaseException) -> bool:
-    """Whether one of Lightning's callbacks says that it cannot work so: on a metric that is not there, for example."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return isinstance(error, RuntimeError) and "lightning/pytorch/callbacks" in Path(last.filename).as_posix()
-
-
 def _continued(args: list[str]) -> str:
-    """The command that goes on with a run; nothing where there is no such command."""
-    if args[:1] != ["fit"]:
+    """The command that goes on with a run or a collection; nothing where there is no such command."""
+    if args[:1] not in (["fit"], ["collect"]):
         return ""
-    last = [] if "--ckpt_path=last" in args else ["--ckpt_path=last"]
+    last = [] if args[0] == "collect" or "--ckpt_path=last" in args else ["--ckpt_path=last"]
     return f"; to continue: {shlex.join(['swirl', *args, *last])}"
-
-
-def _meant_for_users(error: BaseException) -> InputError | None:
-    """The error itself, or the one that jsonargparse wrapped while it built a class; None for any other."""
-    found: BaseException | None = error
-    while found is not None and not isinstance(found, InputError):
-        found = found.__cause__
-    return found
 
 
 def _quiet() -> None:
@@ -172,6 +150,8 @@ def _quiet() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # where a process that Lightning has begun is killed, the one line that says why it ends the others
+    logging.getLogger("lightning.fabric.strategies.launchers.subprocess_script").setLevel(logging.INFO)
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # its CPU kernels have a fallback
     own = logging.getLogger("swirl_lightning")
     own.setLevel(logging.INFO)

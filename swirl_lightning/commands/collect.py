@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from importlib import import_module
+from inspect import Parameter, signature
 from pathlib import Path
 
 from swirl_lightning.commands.menu import Menu
@@ -15,13 +17,14 @@ WORLDS = {
     "physics": "ScienceWorld's rooms, in its official variations; needs the extra 'physics' and Java",
     "textworld": "generated text adventures; needs the extra 'textworld'",
     "tool": "calls to a Model Context Protocol server of your choice; needs the extra 'tool'",
+    "video": "a folder of videos, as pictures some time apart; needs the extra 'video'",
     "web": "MiniWoB++ pages in a browser; needs the extra 'web', Chromium and its driver",
 }
 """The collector of a world is ``collect_<world>`` in ``environments/<world>/collect.py``, imported when it is asked."""
 MENU = Menu(
     prog="swirl collect",
     noun="world",
-    about="Play an engine and write each change of its state as a transition, in four splits.",
+    about="Play an engine, or watch videos, and write each change of a state as a transition.",
     entries=WORLDS,
 )
 
@@ -40,8 +43,21 @@ def collect(args: list[str]) -> int:
     description, _, _ = collector.__doc__.partition("\n\n")
     parser = Parser(prog=f"swirl collect {world}", description=description)
     parser.add_argument("--config", action="config", help="a YAML file with any of these options")
-    names = parser.add_function_arguments(collector, as_group=False)
+    places = _add_places(parser, collector)
+    names = parser.add_function_arguments(collector, as_group=False, skip=set(places))
     options = parser.instantiate(parser.parse_args(args[1:]))
     _check_place(options.out)
-    collector(**{name: options[name] for name in names})
+    collector(*(options[name] for name in places), **{name: options[name] for name in names})
     return 0
+
+
+def _add_places(parser: Parser, collector: Callable[..., None]) -> list[str]:
+    """Give the arguments of a collector that cannot be named a place on the command line; all of them are paths."""
+    described = Parser()
+    described.add_function_arguments(collector, as_group=False)
+    explained = {action.dest: action.help for action in described._actions}
+    known = signature(collector).parameters.values()
+    places = [parameter.name for parameter in known if parameter.kind is Parameter.POSITIONAL_ONLY]
+    for name in places:
+        parser.add_argument(name, type=Path, metavar=name.upper(), help=explained[name])
+    return places

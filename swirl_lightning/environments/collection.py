@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 import platform
 import shlex
+import tempfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
@@ -20,7 +22,9 @@ from swirl_lightning.types import InputError, Transition, writing
 RECORD = "collection.json"
 
 
-def describe_run(environment: str, out: Path, arguments: Mapping[str, Any], packages: Iterable[str]) -> dict[str, Any]:
+def describe_run(
+    environment: str, out: Path, arguments: Mapping[str, Any], packages: Iterable[str], places: Sequence[str] = ()
+) -> dict[str, Any]:
     """The begin of a record: the command that collects again, its arguments and the versions of what took part.
 
     Args:
@@ -28,11 +32,12 @@ def describe_run(environment: str, out: Path, arguments: Mapping[str, Any], pack
         out: the folder that is written; only its name is kept.
         arguments: of the collector, as JSON can write them.
         packages: installed packages that the data depends on.
+        places: the collector's arguments that have a place and no name.
     """
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in arguments.items()}
     flags = [word for name, text in texts.items() for word in (f"--{name}", text)]
     return {
-        "command": shlex.join(["swirl", "collect", environment, "--out", out.name, *flags]),
+        "command": shlex.join(["swirl", "collect", environment, *places, "--out", out.name, *flags]),
         "arguments": dict(arguments),
         "versions": {"python": platform.python_version()}
         | {name: version(name) for name in ("swirl-lightning", *packages)},
@@ -40,7 +45,9 @@ def describe_run(environment: str, out: Path, arguments: Mapping[str, Any], pack
 
 
 def write_collection(out: Path, parts: Mapping[Split, list[Transition]], record: Mapping[str, Any]) -> None:
-    """Write a file for each split, without the actions of ``state_only``, and then the record with their hashes.
+    """Write a file for each split, without the actions of ``state_only``, and the record with their hashes.
+
+    A collection that is there is replaced once all of the new one is written.
 
     Args:
         out: the folder; it is made where it does not exist.
@@ -54,8 +61,12 @@ def write_collection(out: Path, parts: Mapping[Split, list[Transition]], record:
         raise InputError(f"{out}: collected no transition for {', '.join(empty)}, expected some; collect more episodes")
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-        files = {split: write_split(out, split, parts[split], split != "state_only") for split in SPLITS}
-        (out / RECORD).write_text(json.dumps({**record, "files": files}, indent=2) + "\n", encoding="utf-8")
+        with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=out) as name:
+            part = Path(name)
+            files = {split: write_split(part, split, parts[split], split != "state_only") for split in SPLITS}
+            (part / RECORD).write_text(json.dumps({**record, "files": files}, indent=2) + "\n", encoding="utf-8")
+            for path in sorted(part.iterdir(), key=lambda path: path.name == RECORD):
+                os.replace(path, out / path.name)
 
 
 def read_collection(folder: Path) -> dict[Split, Sequence[Transition]]:

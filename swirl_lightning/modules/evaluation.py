@@ -168,7 +168,7 @@ class Evaluation(nn.Module):
                 raise InputError(f"episode {t.episode!r} step {t.step}: evaluation needs the action, found none")
         zs, ys = [code.z or () for code in codes], [code.y for code in codes]
         forward = [model.fwm.prompt(code, z) for code, z in zip(codes, zs, strict=True)]
-        inverse = [model.idm.prompt(code, y) for code, y in zip(codes, ys, strict=True)]
+        inverse = [model.idm.prompt(code, code.given) for code in codes]
         priors = [code.prompts.prior(code.x) for code in codes]
 
         def ask_idm() -> RoleAnswers:

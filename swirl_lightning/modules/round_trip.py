@@ -17,7 +17,7 @@ def round_trip(model: WorldModel, transitions: Sequence[Transition]) -> list[str
     None stands where an answer has no end within ``max_new_tokens``, or is no valid edit of the state.
     """
     codes = [model.codec.encode(t) for t in transitions]
-    actions = model.idm.answer([model.idm.prompt(code, code.y) for code in codes])
+    actions = model.idm.answer([model.idm.prompt(code, code.given) for code in codes])
     states = model.fwm.answer([model.fwm.prompt(code, z) for code, z in zip(codes, actions.ids, strict=True)])
     return [
         model.fwm.read(model.codec, t, y) if named and ended else None

@@ -36,7 +36,10 @@ def scoring_task(
     """
     groups = rollouts.prompt_of.tolist()
     heads = [scorer.head(code) for code in codes]
-    prompts = [scorer.prompt(codes[p], ids) for p, ids in zip(groups, rollouts.completions, strict=True)]
+    given = rollouts.completions
+    if learner.writes == "y":
+        given = tuple(codec.given(transitions[p], ids) for p, ids in zip(groups, given, strict=True))
+    prompts = [scorer.prompt(codes[p], ids) for p, ids in zip(groups, given, strict=True)]
     rows = list(map(scorer.policy.answer.row, targets))
     return ScoringTask(
         prompts=tuple(heads),

@@ -159,7 +159,7 @@ class SWIRL(L.LightningModule):
     @property
     def form(self) -> CodecForm:
         """What the codec is asked for; ``layouts`` must be known."""
-        return CodecForm(self.layouts, self.state_form, self.max_tokens)
+        return CodecForm(self.layouts, self.state_form, self.max_tokens, self.idm.reads)
 
     def assemble(self, codec: Codec, device: torch.device, sizes: MicroBatchSizes) -> None:
         """Build weights and both roles' policies on a device, for the ids of a codec."""
@@ -222,8 +222,9 @@ class SWIRL(L.LightningModule):
     def _shape(self) -> RunShape:
         exact = scored_in_float32(self.reward, self.vim_reward or self.reward)
         return RunShape(
-            self.fwm.shape, self.idm.shape, self.max_tokens, self.latent == "sample", bool(self.bootstrap), exact
-        )
+            self.fwm.shape, self.idm.shape, self.max_tokens, self.latent == "sample", bool(self.bootstrap), exact,
+            whole_states=self.idm.reads == "full",
+        )  # fmt: skip
 
     def _micro_batch_sizes(self, data: TransitionDataModule) -> MicroBatchSizes:
         """What ``micro_batch`` comes to on the trainer's device, asked before the model is loaded."""

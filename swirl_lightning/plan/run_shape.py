@@ -40,6 +40,7 @@ class RunShape:
         latent_sampled: whether the IDM's actions are drawn, not its most probable ones.
         bootstrap: whether the VIM phase has a supervised loss on the IDM's actions.
         exact_rewards: whether rewards are scored in float32 on a base of half precision.
+        whole_states: whether the IDM reads whole next states, whatever the FWM writes.
     """
 
     fwm: RoleShape
@@ -48,6 +49,7 @@ class RunShape:
     latent_sampled: bool
     bootstrap: bool
     exact_rewards: bool = True
+    whole_states: bool = False
 
     def reinforce(self, learner: RoleShape, scorer: RoleShape, batch_size: int) -> list[Pass]:
         """A GRPO update: sample, score, compare with the reference, learn."""
@@ -55,8 +57,9 @@ class RunShape:
             "generation", f"{learner.name} samples", batch_size, learner.group_size, self.max_tokens,
             learner.max_new_tokens, truncated=learner.truncated,
         )  # fmt: skip
+        read = self.max_tokens if self.whole_states and learner is self.fwm else samples.row
         asked = replace(
-            samples, kind="scoring", name=f"{scorer.name} rewards", row=samples.row + scorer.max_new_tokens,
+            samples, kind="scoring", name=f"{scorer.name} rewards", row=read + scorer.max_new_tokens,
             exact=self.exact_rewards,
         )  # fmt: skip
         compared = [replace(samples, kind="scoring", name="reference")] if learner.compared else []

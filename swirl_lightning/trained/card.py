@@ -106,6 +106,7 @@ def base_licence(*names: str | None) -> str | None:
 def write_card(path: Path, role: GRPOMixin, model: SWIRL, facts: Facts) -> None:
     """Write the card of a role."""
     name = role.role
+    form = model.state_form if name == "fwm" else model.codec.read_form
     base = "a model built from scratch" if facts.base is None else f"`{_short(facts.base)}`"
     kind = "LoRA adapter on" if facts.adapter else "Whole model, trained from" if facts.base else "Whole model:"
     licence = "none is given yet: choose one before you publish" if facts.base is None else (
@@ -115,8 +116,8 @@ def write_card(path: Path, role: GRPOMixin, model: SWIRL, facts: Facts) -> None:
         f"---\n{yaml.safe_dump(_front_matter(name, facts), sort_keys=False, allow_unicode=True)}---",
         f"# {TITLES[name]}\n\n{kind} {base}, trained with SWIRL ([arXiv:{PAPER}](https://arxiv.org/abs/{PAPER})) by "
         f"swirl-lightning {facts.versions.get('swirl-lightning', __version__)}. "
-        + DOES[name].format(y="change" if model.state_form == "delta" else "next state"),
-        FORMS[model.state_form],
+        + DOES[name].format(y="change" if form == "delta" else "next state"),
+        FORMS[form],
         f"Licence: {licence}.",
         f"## Use\n\n```python\n{_snippet(name, model, role, facts)}\n```",
         "Parts are tokenised apart and their ids joined, as in training. " + _layouts(model),
@@ -160,7 +161,7 @@ def _snippet(name: str, model: SWIRL, role: GRPOMixin, facts: Facts) -> str:
             load = ADAPTER.format(options=GGUF.format(file=file), given=", **options")
     known, prompt = {
         "fwm": ('action = "switch the lamp on"', f"words({action}) + ids(indent(action)) + words({next_state})"),
-        "idm": (EXAMPLES[model.state_form][1], f"words({next_state}) + ids(change) + words({action})"),
+        "idm": (EXAMPLES[model.codec.read_form][1], f"words({next_state}) + ids(change) + words({action})"),
     }[name]
     return f'''\
 import torch

@@ -63,6 +63,7 @@ def _description(model: SWIRL, facts: Facts, merged: bool) -> dict[str, Any]:
         "merged": merged,
         "shared_weights": model.shared_weights,
         "state_form": model.state_form,
+        "idm_reads": model.idm.reads,
         "max_tokens": model.max_tokens,
         "max_new_tokens": {role.role: role.max_new_tokens for role in (model.fwm, model.idm)},
         "layouts": {

@@ -134,7 +134,7 @@ def name_actions(
         except InputError as error:
             labels[n] = Label(None, reason=str(error))
         else:
-            prompts[n] = model.idm.prompt(code, code.y)
+            prompts[n] = model.idm.prompt(code, code.given)
     if prompts:
         texts, places = list(prompts.values()), list(prompts)
         candidates: dict[int, list[Label]] = {n: [] for n in places}

@@ -48,17 +48,18 @@ def steps(length=10):
     return [Transition("e", i, f"door {i}", f"door {i + 1}", f"open {i}" if i % 2 else None) for i in range(length)]
 
 
+@pytest.mark.parametrize("reads", ["written", "full", "delta"])
 @pytest.mark.parametrize("form", ["full", "delta"])
 @pytest.mark.parametrize("same_head", [False, True])
 @given(transitions=st.lists(TRANSITION, min_size=1, max_size=8), other=TRANSITION)
 @settings(max_examples=40, deadline=None)
-def test_kept_ids_are_the_computed_ones(tokenizer, form, same_head, transitions, other):
+def test_kept_ids_are_the_computed_ones(tokenizer, form, reads, same_head, transitions, other):
     key = Transition.key
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(base, "kept_table", lambda name, schema, batches: base.pa.Table.from_batches(batches(), schema))
         if same_head:
             patch.setattr(Transition, "key", property(lambda t: b"the same" + key.fget(t)[8:]))
-        plain, kept = (TextCodec(tokenizer, LAYOUTS, form, 100) for _ in range(2))
+        plain, kept = (TextCodec(tokenizer, LAYOUTS, form, 100, reads) for _ in range(2))
         for its, same in zip(kept.keep_all(transitions, []), plain.encode_all(transitions), strict=True):
             assert its.tolist() == same.tolist()
         for t in transitions:

@@ -210,3 +210,17 @@ def test_training_pictures_of_another_size_are_refused(states):
         ScratchPictureLM((8, 8), cell=CELL, vocab_size=FIRST).codec(["text"], CodecForm({"": Layout()}, "delta", 9))
     with pytest.raises(InputError, match=r"found \[9, 8\], expected multiples of model\.base\.cell \(4\)"):
         ScratchPictureLM((9, 8), cell=CELL)
+
+
+def test_what_the_idm_reads(states):
+    """Whole pictures where the FWM writes changes; changes cannot be read where ids name no place."""
+    base = ScratchPictureLM((COLUMNS * CELL, ROWS * CELL), cell=CELL, codes=CODES, vocab_size=FIRST)
+    corpus, t = [*states, "turn left", "go on"], Transition("e", 0, *states)
+    written, whole = (base.codec(corpus, CodecForm({"": Layout()}, "delta", 100, r)) for r in ("written", "full"))
+    changes = written.encode(t).y
+    assert written.encode(t).given == changes == written.given(t, changes)
+    assert len(changes) == 2
+    assert len(whole.encode(t).given) == ROWS * COLUMNS
+    assert whole.encode(t).given == whole.given(t, changes) == whole.encode_states([t.next_state])[0]
+    with pytest.raises(InputError, match=r"model\.idm\.reads: found delta"):
+        base.codec(corpus, CodecForm({"": Layout()}, "full", 100, "delta"))

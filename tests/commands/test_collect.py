@@ -73,6 +73,29 @@ def test_options_are_the_collectors_arguments(swirl, called):
     assert called == [(Path("x"), 3, ("b", "c"), True)]
 
 
+def test_what_cannot_be_named_has_a_place(swirl, refused, monkeypatch):
+    calls = []
+
+    def collect_textworld(folder: Path, /, out: Path) -> None:
+        """Stand in for a collector.
+
+        Args:
+            folder: what is read.
+            out: what is written.
+        """
+        calls.append((folder, out))
+
+    monkeypatch.setattr(textworld, "collect_textworld", collect_textworld)
+    assert swirl("collect", "textworld", "videos", "--out=x")[0] == 0
+    assert calls == [(Path("videos"), Path("x"))]
+    code, out, _ = swirl("collect", "textworld", "--help")
+    assert code == 0
+    assert "FOLDER" in out
+    assert "what is read." in out
+    assert "missing FOLDER" in refused("collect", "textworld", "--out=x")
+    assert "no such option: --folder" in refused("collect", "textworld", "v", "--folder=videos", "--out=x")
+
+
 def test_options_can_stand_in_a_file(swirl, called, tmp_path):
     config = tmp_path / "games.yaml"
     config.write_text("out: x\ngames: 7\nnames: [b]\n")
@@ -83,7 +106,7 @@ def test_options_can_stand_in_a_file(swirl, called, tmp_path):
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        ([], "swirl collect: expected a world (minigrid, physics, textworld, tool, web)"),
+        ([], "swirl collect: expected a world (minigrid, physics, textworld, tool, video, web)"),
         (["moon"], "swirl collect: no such world: moon (minigrid, "),
         (["fysics"], "did you mean physics?"),
         (["textworld"], "swirl collect textworld: missing --out"),

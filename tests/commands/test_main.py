@@ -143,6 +143,37 @@ def test_exit_codes(swirl, report):
     assert swirl("report") == (1, "", "training stopped: the gradient is nan\n")
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB\nof many"),
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_no_memory_is_one_line_with_a_cure(swirl, report, error):
+    report(fails_with(error))
+    code, out, err = swirl("report")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("error: out of memory")
+    assert "--model.micro_batch=1" in err
+
+
+def test_memory_that_torch_could_not_get(swirl, report):
+    """As torch says it of the processor's."""
+
+    def command(args):
+        return torch.empty(2**60)
+
+    report(command)
+    assert swirl("report")[0] == 2
+
+
+def test_an_error_that_only_speaks_of_a_connection_is_ours(swirl, report, capsys):
+    report(fails_with(RuntimeError("Connection closed by peer")))
+    assert commands.main(["report"]) == 70
+
+
 def test_a_users_error_is_found_where_another_wraps_it(swirl, report, capsys):
     report(fails_with(ValueError("of jsonargparse"), ValueError("again")))
     assert commands.main(["report"]) == 70

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
 from swirl_lightning.environments.collection import describe_run, write_collection
 from swirl_lightning.environments.physics.scienceworld import Engine, World
+from swirl_lightning.environments.played import Game, Played
 from swirl_lightning.environments.splits import SPLITS, Split, take_turns
 from swirl_lightning.types import InputError, Transition
 
@@ -58,23 +60,33 @@ def collect_physics(
     engine = Engine()
     try:
         _check_arguments(engine, tasks, simplification)
-        for split, worlds in _draw_worlds(engine, tasks, variations, simplification, seed).items():
-            for world in worlds:
-                for its in policies:
-                    episode, score = play(engine, world, its, steps, simplification, seed)
-                    parts[split] += episode
-                    scores[split] |= {t.episode: score for t in episode}
+        drawn = _draw_worlds(engine, tasks, variations, simplification, seed)
+        games = [(split, world, its) for split, worlds in drawn.items() for world in worlds for its in policies]
+        with Played(out, arguments, len(games), "episodes") as played:
+            for split, world, its in games:
+                made = played.game(_name(world, its), partial(_play, engine, world, its, steps, simplification, seed))
+                parts[split] += made.transitions
+                scores[split] |= {t.episode: made.notes["score"] for t in made.transitions}
+            record = describe_run("physics", out, arguments, ["scienceworld"]) | {"scores": scores}
+            write_collection(out, parts, record)
     finally:
         engine.close()
-    record = describe_run("physics", out, arguments, ["scienceworld"]) | {"scores": scores}
-    write_collection(out, parts, record)
+
+
+def _name(world: World, policy: Policy) -> str:
+    return f"{world[0]}-{world[1]}-{policy}"
+
+
+def _play(engine: Engine, world: World, policy: Policy, steps: int, simplification: str, seed: int) -> Game:
+    transitions, score = play(engine, world, policy, steps, simplification, seed)
+    return Game(transitions, {"score": score})
 
 
 def play(
     engine: Engine, world: World, policy: Policy, steps: int, simplification: str, seed: int
 ) -> tuple[list[Transition], int]:
     """One episode from the beginning, and its final score of 100; below 0 the task has failed."""
-    episode = f"{world[0]}-{world[1]}-{policy}"
+    episode = _name(world, policy)
     rng = random.Random(f"{seed}/{episode}")
     state, transitions = engine.load(world, simplification, policy == "gold"), list[Transition]()
     # of this load: the next one may give another solution

@@ -5,16 +5,18 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swirl_lightning.environments.collection import describe_run, write_collection
+from swirl_lightning.environments.played import Game, Played
 from swirl_lightning.environments.splits import SPLITS, Fractions, Split, assign_splits
 from swirl_lightning.environments.textworld.room import describe
 from swirl_lightning.types import InputError, Transition
 
 if TYPE_CHECKING:
-    from textworld.generator import Game
+    from textworld.generator import Game as Made
 
 RESET = 0.08  # chance of a reset before each step: an episode has about 12 steps
 
@@ -78,14 +80,25 @@ def collect_textworld(
             raise InputError(f"swirl collect textworld: {name}: found {value}, expected at least 1")
     split_of = assign_splits([_game_id(game) for game in range(games)], fractions, seed, "game")
     parts: dict[Split, list[Transition]] = {split: [] for split in SPLITS}
-    for game in range(games):
-        parts[split_of[_game_id(game)]] += play(game, steps, seed, world)
+    with Played(out, arguments, games, "games") as played:
+        for game in range(games):
+            name = _game_id(game)
+            parts[split_of[name]] += played.game(name, partial(_play, game, steps, seed, world)).transitions
+        _write(out, parts, arguments, split_of)
 
+
+def _write(
+    out: Path, parts: dict[Split, list[Transition]], arguments: dict[str, object], split_of: dict[str, Split]
+) -> None:
     record = describe_run("textworld", out, arguments, ["textworld", "numpy"]) | {
         "games": {split: [game for game, its in split_of.items() if its == split] for split in SPLITS},
         "held_out_seen_in_training": _share_seen(parts),
     }
     write_collection(out, parts, record)
+
+
+def _play(game: int, steps: int, seed: int, world: World) -> Game:
+    return Game(play(game, steps, seed, world), {})
 
 
 def play(game: int, steps: int, seed: int, world: World) -> list[Transition]:
@@ -106,7 +119,7 @@ def _share_seen(parts: dict[Split, list[Transition]]) -> float:
     return round(sum(pair in seen for pair in held_out) / max(1, len(held_out)), 4)
 
 
-def _make_game(seed: int, world: World) -> Game:
+def _make_game(seed: int, world: World) -> Made:
     try:
         import textworld
         from textworld.generator import make_game
@@ -120,7 +133,7 @@ def _make_game(seed: int, world: World) -> Game:
     return make_game(options)
 
 
-def _walk(game: Game, steps: int, rng: random.Random, game_id: str) -> Iterator[Transition]:
+def _walk(game: Made, steps: int, rng: random.Random, game_id: str) -> Iterator[Transition]:
     from textworld.generator.game import GameProgression
 
     episode, seen = 0, set[tuple[str, str]]()
@@ -147,7 +160,7 @@ def _walk(game: Game, steps: int, rng: random.Random, game_id: str) -> Iterator[
             yield Transition(f"{game_id}-{episode:03d}", step, before, state, command)
 
 
-def _draw_names(game: Game, rng: random.Random) -> dict[str, str]:
+def _draw_names(game: Made, rng: random.Random) -> dict[str, str]:
     """A word for each entity of the game, by its id; a number follows the word once a kind's words are used up."""
     names: dict[str, str] = {}
     for kind, words in NAMES.items():

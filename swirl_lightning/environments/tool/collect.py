@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import random
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from swirl_lightning.environments.collection import describe_run, write_collection
+from swirl_lightning.environments.played import Game, Played
 from swirl_lightning.environments.splits import SPLITS, Fractions, Split, assign_splits
 from swirl_lightning.environments.tool.call import Call, read_calls, write_call
 from swirl_lightning.environments.tool.call_drawer import CallDrawer
@@ -107,18 +110,35 @@ def collect_tool(
     if unfit:
         logger.warning(unfit)
     parts: dict[Split, list[Transition]] = {split: [] for split in SPLITS}
-    for number, name in enumerate(names):
-        parts[split_of[name]] += asyncio.run(play(world, number, name))
-    check_answers(world)
     arguments = {
         "server": reached.public_address, "episodes": episodes, "steps": steps, "seed": seed, "tools": tools,
         "allow": allow, "calls": calls and calls.name, "values": values, "files": files and files.name, "docs": docs,
         "timeout": timeout, "max_chars": max_chars, "fractions": list(fractions),
     }  # fmt: skip
     given = reached.secrets.hide_in({name: value for name, value in arguments.items() if value is not None})
+    content = {} if calls is None else {"content of calls": hashlib.sha256(calls.read_bytes()).hexdigest()[:12]}
+    with Played(out, given | content, len(names), "episodes") as played:
+        for number, name in enumerate(names):
+            made = played.game(name, partial(_play, world, number, name))
+            parts[split_of[name]] += made.transitions
+            world.add(made.notes)
+        check_answers(world)
+        _write(out, parts, world, given)
+
+
+def _play(world: World, number: int, name: str) -> Game:
+    """An episode and what was lost in it; the world's counts are those of all episodes that are in the collection."""
+    own = world.anew()
+    transitions = asyncio.run(play(own, number, name))
+    world.silent = own.silent
+    return Game(transitions, own.counts())
+
+
+def _write(out: Path, parts: dict[Split, list[Transition]], world: World, given: dict[str, Any]) -> None:
+    reached = world.server
     found = {
         "server": reached.secrets.hide_in(reached.about),
-        "tools": [tool.name for tool in listed],
+        "tools": [tool.name for tool in world.tools],
         "lost": world.lost,
     }
     write_collection(out, parts, describe_run("tool", out, given, ["mcp"]) | found)

@@ -10,7 +10,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,20 @@ class World:
     answers: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     silent: int = 0
+
+    def anew(self) -> World:
+        """The same for another episode, in which nothing is lost yet."""
+        return replace(self, lost=[], answers=Counter(), errors=Counter())
+
+    def counts(self) -> dict[str, Any]:
+        """What was lost, and the answers, as JSON can write it."""
+        return {"lost": self.lost, "answers": dict(self.answers), "errors": dict(self.errors)}
+
+    def add(self, counts: Mapping[str, Any]) -> None:
+        """Count what another episode has counted."""
+        self.lost += counts["lost"]
+        self.answers.update(counts["answers"])
+        self.errors.update(counts["errors"])
 
 
 class CallSource:

@@ -6,10 +6,12 @@ import logging
 import random
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from swirl_lightning.environments.collection import describe_run, write_collection
+from swirl_lightning.environments.played import Game, Played
 from swirl_lightning.environments.splits import SPLITS, Fractions, Split, assign_splits
 from swirl_lightning.environments.web.miniwob import MiniWob, View, first_line
 from swirl_lightning.environments.web.operation import Operation
@@ -20,6 +22,7 @@ from swirl_lightning.types import InputError, Transition
 logger = logging.getLogger(__name__)
 
 Policy = Literal["rules", "random", "mixed"]
+RESULTS = ("solved", "failed", "lost")
 CHANCE: dict[Policy, float] = {"rules": 0.0, "random": 1.0, "mixed": 0.25}
 
 
@@ -65,29 +68,34 @@ def collect_web(
     names = [(task, f"{task}-{n:04d}") for task in dict.fromkeys(tasks) for n in range(episodes)]
     split_of = assign_splits([name for _, name in names], fractions, seed, "episode")
     parts: dict[Split, list[Transition]] = {split: [] for split in SPLITS}
-    results = {"solved": 0, "failed": 0, "lost": 0}
+    results = dict.fromkeys(RESULTS, 0)
     browser = MiniWob()
+    _check_tasks(tasks, browser.tasks(), policy)
+    with browser, Played(out, arguments, len(names), "episodes") as played:
+        for task, name in names:
+            made = played.game(name, partial(_play, browser, task, name, steps, CHANCE[policy], budget, seed))
+            parts[split_of[name]] += made.transitions
+            for result in RESULTS:
+                results[result] += made.notes["result"] == result
+        if results["lost"] == len(names):
+            raise InputError(f"swirl collect web: all {len(names)} episodes were lost; the log above says why")
+        record = describe_run("web", out, arguments, ("miniwob", "selenium"))
+        record["versions"]["chromium"] = browser.version
+        write_collection(out, parts, record | {"episodes": {"all": len(names), **results}})
+
+
+def _play(browser: MiniWob, task: str, name: str, steps: int, share: float, budget: int, seed: int) -> Game:
+    """The episode and how it ended; one that the browser did not survive is lost."""
     from selenium.common.exceptions import WebDriverException
 
-    _check_tasks(tasks, browser.tasks(), policy)
-    with browser:
-        for task, name in names:
-            try:
-                transitions = list(play(browser, task, name, steps, CHANCE[policy], budget, seed))
-            except WebDriverException as error:
-                results["lost"] += 1
-                logger.warning("%s: left out, the browser is started anew: %s", name, first_line(error))
-                browser.restart()
-                continue
-            parts[split_of[name]] += transitions
-            for result in ("solved", "failed"):
-                results[result] += any(f"\nResult: {result}\n" in f"{t.next_state}\n" for t in transitions[-1:])
-        version = browser.version
-    if results["lost"] == len(names):
-        raise InputError(f"swirl collect web: all {len(names)} episodes were lost; the log above says why")
-    record = describe_run("web", out, arguments, ("miniwob", "selenium"))
-    record["versions"]["chromium"] = version
-    write_collection(out, parts, record | {"episodes": {"all": len(names), **results}})
+    try:
+        transitions = list(play(browser, task, name, steps, share, budget, seed))
+    except WebDriverException as error:
+        logger.warning("%s: left out, the browser is started anew: %s", name, first_line(error))
+        browser.restart()
+        return Game([], {"result": "lost"})
+    last = f"{transitions[-1].next_state}\n" if transitions else ""
+    return Game(transitions, {"result": next((r for r in RESULTS if f"\nResult: {r}\n" in last), None)})
 
 
 def play(

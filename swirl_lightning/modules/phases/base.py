@@ -118,7 +118,7 @@ def teach(run: Run, role: GRPOMixin, lessons: Sequence[Lesson]) -> tuple[float, 
 
 def latent_actions(run: Run, codes: Sequence[Encoded]) -> tuple[list[Ids], Tensor]:
     """Draw z ~ Q(. | x, y) from the current IDM, with its log-prob. P, [P]"""
-    prompts = [run.idm.prompt(code, code.y) for code in codes]
+    prompts = [run.idm.prompt(code, code.given) for code in codes]
     seeds = run.updates.seeds("latent", len(codes)) if run.latent == "sample" else None
     answers = run.idm.answer(prompts, seeds, policy=run.frozen(run.idm))
     return answers.ids, answers.logp

@@ -27,7 +27,7 @@ class ELBO(Phase):
         """One GRPO update of the IDM, with the supervised loss that the anchor adds."""
         fwm, idm = run.fwm, run.idm
         codes = [run.codec.encode(t) for t in batch.pairs]
-        prompts = [idm.prompt(code, code.y) for code in codes]
+        prompts = [idm.prompt(code, code.given) for code in codes]
         ref_prompts = [code.prompts.prior(code.x) for code in codes] if idm.prior == "state" else prompts
         lessons: list[Lesson] = []
         if idm.grpo.anchor:

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-import room_gain
+import phase_gain
 from gain_runs import Ledger
 
 from swirl_lightning.commands import main
 
 ROOT = Path(__file__).parents[2]
+CONFIG = ("--config", str(ROOT / "configs/textworld.yaml"))
+HERE = ("--model.base.init_args.name", "/here", "--data.init_args.path", "/there")
 METRICS = {"fwm/exact_match": 0.75, "idm/exact_match": 0.7, "fwm/logp": -0.1, "idm/logp": -0.4}
 
 
@@ -31,8 +33,8 @@ def made(tmp_path, monkeypatch):
         gained = METRICS | {"fwm/exact_match": 0.75 + (0.1 if folder.name != "warm-up" else 0)}
         return [{"stage": "any", "metrics": gained, "seconds": 10.0, "gradient_tokens": 2000}]
 
-    monkeypatch.setattr(room_gain, "fit", fit)
-    monkeypatch.setattr(room_gain, "monitored", monitored)
+    monkeypatch.setattr(phase_gain, "fit", fit)
+    monkeypatch.setattr(phase_gain, "monitored", monitored)
     return asked
 
 
@@ -41,7 +43,7 @@ def ledger(tmp_path):
 
 
 def test_what_an_arm_begins_with_is_made_first(made, tmp_path):
-    room_gain.run(11, ["bootstrap, elbo"], ("--model.base.init_args.name", "/here"), tmp_path, ledger(tmp_path))
+    phase_gain.run(11, ["bootstrap, elbo"], (*CONFIG, *HERE), tmp_path, ledger(tmp_path))
     assert list(made) == ["warm-up", "bootstrap", "bootstrap, elbo"]
     starts = {name: options[options.index("--model.init_from") + 1] for name, options in list(made.items())[1:]}
     assert [Path(start).parents[2].name for start in starts.values()] == ["warm-up", "bootstrap"]
@@ -50,37 +52,51 @@ def test_what_an_arm_begins_with_is_made_first(made, tmp_path):
 
 
 def test_what_is_known_is_not_made_again(made, tmp_path):
-    room_gain.run(11, ["bootstrap"], (), tmp_path, ledger(tmp_path))
+    phase_gain.run(11, ["bootstrap"], CONFIG, tmp_path, ledger(tmp_path))
     made.clear()
-    room_gain.run(11, ["bootstrap", "sft-continue"], (), tmp_path, ledger(tmp_path))
+    phase_gain.run(11, ["bootstrap", "sft-continue"], CONFIG, tmp_path, ledger(tmp_path))
     assert list(made) == ["sft-continue"]
     (tmp_path / "bootstrap/version_0/checkpoints/last.ckpt").unlink()  # weights that an arm to come begins with
     made.clear()
-    room_gain.run(11, ["bootstrap, elbo"], (), tmp_path / "again", ledger(tmp_path))
+    phase_gain.run(11, ["bootstrap, elbo"], CONFIG, tmp_path / "again", ledger(tmp_path))
     assert list(made) == ["warm-up", "bootstrap", "bootstrap, elbo"]
 
 
 def test_table(made, tmp_path):
     kept = ledger(tmp_path)
     for seed in (11, 12):
-        room_gain.run(seed, ["bootstrap, elbo"], (), tmp_path / str(seed), kept)
-    *_, warm, bootstrap, both = room_gain.table(kept.content).splitlines()
+        phase_gain.run(seed, ["bootstrap, elbo"], CONFIG, tmp_path / str(seed), kept)
+    *_, warm, bootstrap, both = phase_gain.table(kept.content).splitlines()
     assert warm == "| warm-up | 11, 12 | 0.750 ± 0.000 | 0.700 ± 0.000 | -0.100 | -0.400 |  |  |"
     gain = "0.850 ± 0.000 (+10.0 ± 0.0; 2 of 2)"
     assert bootstrap == f"| bootstrap | 11, 12 | {gain} | 0.700 ± 0.000 | -0.100 | -0.400 | 10 | 2 k |"
     assert both == f"| bootstrap, elbo | 11, 12 | {gain} | 0.700 ± 0.000 | -0.100 | -0.400 | 20 | 4 k |"
 
 
-@pytest.mark.parametrize("name", ["bootstrap, elbo", "vim, elbo"])
-def test_swirl_knows_the_options(name, made, tmp_path, capsys):
-    room_gain.run(11, [name], (), tmp_path, ledger(tmp_path))
+@pytest.mark.parametrize("name", phase_gain.ARMS)
+@pytest.mark.parametrize("config", phase_gain.WORLDS.values())
+def test_swirl_knows_the_options(name, config, made, tmp_path, capsys):
+    config = ("--config", str(ROOT / "configs" / config))
+    phase_gain.run(11, [name], config, tmp_path, ledger(tmp_path))
     with pytest.raises(SystemExit) as end:
         main(["fit", *made[name], "--print_config"])
     assert end.value.code == 0
-    assert "updates: 60" in capsys.readouterr().out
+    assert f"updates: {120 if 'as long' in name else 60}" in capsys.readouterr().out
 
 
-def test_the_page_of_results_has_the_table():
-    content = json.loads((ROOT / "benchmarks/results/room_gain.json").read_text())
+def test_a_metric_that_rows_lack_is_no_column(made, tmp_path):
+    kept = ledger(tmp_path)
+    phase_gain.run(11, ["bootstrap"], CONFIG, tmp_path, kept)
+    assert "FWM delta F1" not in phase_gain.table(kept.content)
+    for row in kept.content["rows"]:
+        row["stages"][-1]["metrics"]["fwm/delta_f1"] = 0.5
+    assert "FWM delta F1" in phase_gain.table(kept.content)
+
+
+@pytest.mark.parametrize("world", phase_gain.WORLDS)
+def test_the_page_of_results_has_the_table(world):
+    found = ROOT / f"benchmarks/results/phase_gain_{world}.json"
+    if not found.exists():
+        pytest.skip("not measured")
     page = (ROOT / "docs/results.md").read_text().splitlines()
-    assert [line for line in room_gain.table(content).splitlines() if line not in page] == []
+    assert [line for line in phase_gain.table(json.loads(found.read_text())).splitlines() if line not in page] == []
