@@ -1,6 +1,7 @@
 """A codebook that is a list of tiles: lossless where a world is drawn from few of them, as grid worlds are.
 
-Shape letters: N tiles, S pixels of a tile's side, R rows and C columns of tiles, H rows and W columns of pixels.
+Shape letters: N tiles, M cells of a picture, S pixels of a tile's side, D numbers of a tile, R rows and C columns of
+tiles, H rows and W columns of pixels.
 """
 
 from __future__ import annotations
@@ -22,14 +23,16 @@ class Tiles:
     Args:
         tiles_NSS3: the tiles, each once. uint8
         size: number of codes, of which the last ones may stand for nothing yet; they are decoded as black.
+        kind: what the codebook is called.
     """
 
-    def __init__(self, tiles_NSS3: np.ndarray, size: int) -> None:
+    def __init__(self, tiles_NSS3: np.ndarray, size: int, kind: str = "tiles") -> None:
         self.tiles_NSS3 = tiles_NSS3
+        self.kind = kind
         self.size = size
         self.cell: int = tiles_NSS3.shape[1]
         digest = blake2b(repr((tiles_NSS3.shape, size)).encode() + tiles_NSS3.tobytes(), digest_size=6)
-        self.name = f"tiles-{digest.hexdigest()}"
+        self.name = f"{kind}-{digest.hexdigest()}"
         self._code_of = {tile.tobytes(): code for code, tile in enumerate(tiles_NSS3)}
 
     @classmethod
@@ -48,8 +51,8 @@ class Tiles:
         if not 0 < len(seen) <= size:
             raise InputError(
                 f"model.base.codes: found {size}, and the training pictures are made of {len(seen)} distinct tiles of "
-                f"{cell} x {cell} pixels, expected at least that many codes; raise it, or use a trained codebook for "
-                "pictures that are not made of tiles (model.base.codebook: patches)"
+                f"{cell} x {cell} pixels, expected at least that many codes; raise it, or let a codebook be learned "
+                "for pictures that are not made of tiles (model.base.codebook: patches)"
             )
         flat = np.frombuffer(b"".join(sorted(seen)), np.uint8)
         return cls(flat.reshape(len(seen), cell, cell, 3), size)
@@ -57,18 +60,21 @@ class Tiles:
     @classmethod
     def restore(cls, saved: str) -> Tiles:
         """The codebook that :meth:`saved` wrote down."""
-        size, cell, data = saved.split(":")
+        kind, size, cell, data = saved.split(":")
         flat = np.frombuffer(base64.b64decode(data), np.uint8)
-        return cls(flat.reshape(-1, int(cell), int(cell), 3), int(size))
+        return cls(flat.reshape(-1, int(cell), int(cell), 3), int(size), kind)
 
     def saved(self) -> str:
         """The codebook as text, for a checkpoint."""
-        return f"{self.size}:{self.cell}:{base64.b64encode(self.tiles_NSS3.tobytes()).decode()}"
+        return f"{self.kind}:{self.size}:{self.cell}:{base64.b64encode(self.tiles_NSS3.tobytes()).decode()}"
 
     def encode(self, pixels_HW3: np.ndarray) -> np.ndarray:
         """The code of each tile. [R, C]"""
-        tiles_RC = cut(pixels_HW3, self.cell)
-        return np.array([[self._code(tile) for tile in row] for row in tiles_RC])
+        cells = cut(pixels_HW3, self.cell)
+        tiles_MSS3 = cells.reshape(-1, *cells.shape[2:])
+        codes_M = np.array([self._code_of.get(tile.tobytes(), -1) for tile in tiles_MSS3])
+        codes_M[codes_M < 0] = self._nearest(tiles_MSS3[codes_M < 0])
+        return codes_M.reshape(cells.shape[:2])
 
     def decode(self, codes_RC: np.ndarray) -> np.ndarray:
         """The picture that codes are put together to. [H, W, 3]"""
@@ -77,11 +83,11 @@ class Tiles:
         rows, columns = codes_RC.shape
         return tiles_RCSS3.swapaxes(1, 2).reshape(rows * self.cell, columns * self.cell, 3)
 
-    def _code(self, tile_SS3: np.ndarray) -> int:
-        if (code := self._code_of.get(tile_SS3.tobytes())) is None:
-            distance_N = ((self.tiles_NSS3.astype(np.int64) - tile_SS3) ** 2).sum((1, 2, 3))
-            code = self._code_of[tile_SS3.tobytes()] = int(distance_N.argmin())
-        return code
+    def _nearest(self, tiles_MSS3: np.ndarray) -> np.ndarray:
+        """The codes of tiles that are not in the codebook. [M]"""
+        D = self.tiles_NSS3[0].size
+        own_ND, x_MD = (tiles.reshape(-1, D).astype(np.float64) for tiles in (self.tiles_NSS3, tiles_MSS3))
+        return ((own_ND**2).sum(1) - 2 * x_MD @ own_ND.T).argmin(1)
 
 
 def cut(pixels_HW3: np.ndarray, cell: int) -> np.ndarray:

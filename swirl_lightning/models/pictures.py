@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from swirl_lightning.codecs import Codec, CodecForm, indent
+from swirl_lightning.codecs.patches import learn_patches
 from swirl_lightning.codecs.picture import PictureCodec
 from swirl_lightning.codecs.pictures import file_of, is_picture, pixels
 from swirl_lightning.codecs.tiles import Tiles
@@ -22,12 +23,20 @@ class ScratchPictureLM(ScratchLM):
     Args:
         picture_size: width and height of all pictures, in pixels.
         cell: side of a cell, in pixels; each cell of a picture has one code.
-        codes: number of codes. The codebook is the distinct cells of the training pictures, of which there may be no
-            more.
+        codes: number of codes.
+        codebook: what a code stands for: ``tiles``, the distinct cells of the training pictures, of which there may be
+            no more, so that nothing is lost of them; or ``patches`` that are learned from pictures of any kind.
         kwargs: arguments of ``ScratchLM``.
     """
 
-    def __init__(self, picture_size: tuple[int, int], cell: int = 8, codes: int = 64, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        picture_size: tuple[int, int],
+        cell: int = 8,
+        codes: int = 64,
+        codebook: Literal["tiles", "patches"] = "tiles",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_number("model.base.cell", cell, least=1)
         check_number("model.base.codes", codes, least=1)
@@ -41,6 +50,7 @@ class ScratchPictureLM(ScratchLM):
         self.picture_size = picture_size
         self.cell = cell
         self.codes = codes
+        self.codebook: Literal["tiles", "patches"] = codebook
 
     @property
     def most_ids(self) -> int:
@@ -59,7 +69,8 @@ class ScratchPictureLM(ScratchLM):
         if not pictures:
             raise InputError("data: found no picture, expected rows with the fields image and next_image")
         tokenizer = self.tokenizer(map(indent, texts), form.markers)
-        codebook = Tiles.of(map(self._sized, pictures), self.cell, self.codes)
+        make = Tiles.of if self.codebook == "tiles" else learn_patches
+        codebook = make(map(self._sized, pictures), self.cell, self.codes)
         return PictureCodec(tokenizer, codebook, self.vocab_size, self.picture_size, form)
 
     def restore_codec(self, saved: str | None, form: CodecForm) -> Codec:  # noqa: D102
