@@ -21,9 +21,11 @@ class Parser(ArgumentParser):
     """
 
     _file = ""
+    _program = "swirl"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{"allow_abbrev": False} | kwargs)
+        # the parser of a nested help, which jsonargparse makes without a name, is that of the running command
+        super().__init__(*args, **{"allow_abbrev": False, "prog": Parser._program} | kwargs)
 
     def parse_path(self, path: str | os.PathLike, *args: Any, **kwargs: Any) -> Namespace:
         """Read a configuration; an error names its file."""
@@ -38,6 +40,7 @@ class Parser(ArgumentParser):
 
     def parse_args(self, *args: Any, **kwargs: Any) -> Namespace:  # type: ignore[override]
         """Read the options; what their values cannot be read as is an error of one line, too."""
+        Parser._program = self.prog.replace(" [options]", "")
         try:
             return super().parse_args(*args, **kwargs)
         except InputError:

@@ -50,9 +50,10 @@ def read_rows(path: Path, *, actions: bool | None) -> Sequence[Transition]:
     from swirl_lightning.environments.table import read_file, values  # here: a collector must start without it
 
     _check_name(path)
-    rows = (transition for _, transition in scan_rows(path))
-    # where pictures lie is known to a process that has read them
-    transitions = list(rows) if _has_pictures(path) else read_file(path, lambda: rows)
+    if _has_pictures(path):  # where they lie is known to a process that has read them
+        transitions: Sequence[Transition] = [transition for _, transition in scan_rows(path)]
+    else:
+        transitions = read_file(path, lambda notices: (transition for _, transition in scan_rows(path, notices)))
     if actions is False:
         return drop_actions(transitions, path)
     if actions and None in values(transitions, "action"):
@@ -91,10 +92,14 @@ def drop_actions(transitions: Sequence[Transition], source: object) -> Sequence[
     return without_actions(transitions)
 
 
-def scan_rows(path: Path) -> Iterator[Numbered]:
+def scan_rows(path: Path, notices: list[str] | None = None) -> Iterator[Numbered]:
     """Read and check the rows of a file one by one; an action may be there or not.
 
     Fields that are none of a transition's are left out, with one line that counts them.
+
+    Args:
+        path: of the file.
+        notices: where such lines go, to be told at every start; None tells them now.
     """
     _check_name(path)
     seen = array("q")
@@ -109,7 +114,11 @@ def scan_rows(path: Path) -> Iterator[Numbered]:
     if not seen:
         raise InputError(f"{path}: found no rows, expected at least one transition")
     if others:
-        log.info("%s: other fields are left out: %s", path, ", ".join(f"{k} ({n} rows)" for k, n in others.items()))
+        told = "other fields are left out: " + ", ".join(f"{name} ({rows} rows)" for name, rows in others.items())
+        if notices is None:
+            log.info("%s: %s", path, told)
+        else:
+            notices.append(told)
 
 
 def _check_name(path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 import pyarrow as pa
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from swirl_lightning.codecs.cache import LARGE, blocks, kept_table, key_of
 from swirl_lightning.types import Transition
@@ -30,7 +31,8 @@ Field = Literal["episode", "step", "action", "environment", "key", "changes"]
 """What is known of all rows at once; a state is only read with its row."""
 PACKED = 8
 """How many times as large the text of a packed file may be."""
-FORMAT = 1
+NOTICES = pa.schema([("notice", pa.string())])
+FORMAT = 2
 """To be raised when a file's rows become other transitions than before: tables on disk are then made anew."""
 
 
@@ -130,23 +132,49 @@ def is_large(transitions: Sequence[Transition]) -> bool:
     return isinstance(transitions, Rows) or sum(len(t.state) + len(t.next_state) for t in transitions) >= LARGE
 
 
-def read_file(path: Path, rows: Callable[[], Iterable[Transition]]) -> Sequence[Transition]:
+def read_file(path: Path, rows: Callable[[list[str]], Iterable[Transition]]) -> Sequence[Transition]:
     """The rows of a file: a list, or where the file is large, those of a table that the first call of all makes.
+
+    What there is to say of them is said every time: it is kept with the table.
 
     Args:
         path: of the file.
-        rows: reads the file.
+        rows: reads the file, and adds to a list what there is to say of it.
     """
+    notices: list[str] = []
     if path.stat().st_size * (1 if path.suffix == ".jsonl" else PACKED) < LARGE:
-        return list(rows())
+        found: Sequence[Transition] = list(rows(notices))
+    else:
+        found, notices = _read_large(path, rows)
+    if not getattr(rank_zero_only, "rank", 0):
+        for notice in notices:
+            log.info("%s: %s", path, notice)
+    return found
+
+
+def _read_large(
+    path: Path, rows: Callable[[list[str]], Iterable[Transition]]
+) -> tuple[Sequence[Transition], list[str]]:
+    notices: list[str] = []
+    read = False
     with path.open("rb") as file:
         content = hashlib.file_digest(file, "sha256").hexdigest()
 
     def batches() -> Iterator[pa.RecordBatch]:
+        nonlocal read
         log.info("%s: reading it, once for all starts", path)
-        yield from map(_batch_of, blocks(rows()))
+        notices.clear()  # of a reading that came to no end
+        yield from map(_batch_of, blocks(rows(notices)))
+        read = True
 
-    return Rows(kept_table(f"rows-{key_of(FORMAT, path.name.split('.')[1:], content)}", SCHEMA, batches))
+    def told() -> Iterator[pa.RecordBatch]:
+        for _ in () if read else rows(notices):  # the table was there and this is not
+            pass
+        yield pa.record_batch([notices], schema=NOTICES)
+
+    key = key_of(FORMAT, path.name.split(".")[1:], content)
+    found = Rows(kept_table(f"rows-{key}", SCHEMA, batches))
+    return found, kept_table(f"notices-{key}", NOTICES, told)["notice"].to_pylist()
 
 
 def _batch_of(transitions: Sequence[Transition]) -> pa.RecordBatch:

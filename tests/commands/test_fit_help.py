@@ -56,3 +56,26 @@ def test_the_help_of_one_class_is_of_that_class_alone(swirl):
     assert code == 0
     assert "--model.idm.prior {posterior,state}" in out
     assert "With --" not in out
+
+
+REWARD = "swirl_lightning.rewards.WeightedSum"
+NESTED = {
+    "fit": [
+        "--model.fwm.help", "--model.idm.help=InverseDynamicsModel", "--model.base.help=PretrainedLM",
+        f"--model.reward.help={REWARD}", "--model.layout.help", "--data.help", "--data.help=LogDataModule",
+        "--trainer.callbacks.help=PhaseGate", "--trainer.logger.help=TensorBoardLogger",
+    ],
+    "validate": ["--model.fwm.help"],
+    "test": ["--data.help=LogDataModule"],
+    "predict": ["--model.base.help=ScratchLM"],
+    "plan": ["--model.fwm.help", "--data.help=LogDataModule"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "option"), [(name, option) for name in NESTED for option in NESTED[name]])
+def test_a_nested_help_is_of_the_command_that_was_given(command, option, swirl):
+    """And of no Python file."""
+    swirl("report", "--help")  # another command before it leaves no trace
+    code, out, _ = swirl(command, option)
+    assert code == 0
+    assert out.startswith(f"usage: swirl {command}")

@@ -1,14 +1,19 @@
 """Rows of a table do what lists of transitions do, and a large log trains as a small one."""
 
+import gzip
 import json
+import logging
+import warnings
 from dataclasses import replace
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swirl_lightning.codecs import cache
+from swirl_lightning.environments import rows as rows_module
 from swirl_lightning.environments import table
 from swirl_lightning.environments.log import LogDataModule
 from swirl_lightning.environments.splits import SPLITS
@@ -121,13 +126,51 @@ def test_a_large_log_has_the_splits_of_a_small_one(tmp_path, rows, kind, options
 @pytest.mark.usefixtures("large")
 def test_a_large_file_is_read_once(tmp_path, rows, monkeypatch):
     path = write(tmp_path / "log.jsonl", rows)
-    first = table.read_file(path, lambda: iter(rows))
-    assert list(table.read_file(path, lambda: pytest.fail("read again"))) == list(first) == rows
-    (tmp_path / "elsewhere").mkdir()
-    path.rename(tmp_path / "elsewhere" / "other.jsonl")  # what counts is what it holds
-    assert list(table.read_file(tmp_path / "elsewhere" / "other.jsonl", lambda: pytest.fail("read again"))) == rows
+    first = table.read_file(path, lambda notices: iter(rows))
+    assert list(table.read_file(path, lambda notices: pytest.fail("read again"))) == list(first) == rows
+    other = tmp_path / "elsewhere/other.jsonl"
+    other.parent.mkdir()
+    path.rename(other)  # what counts is what it holds
+    assert list(table.read_file(other, lambda notices: pytest.fail("read again"))) == rows
     write(path, rows[:-1])
-    assert list(table.read_file(path, lambda: iter(rows[:-1]))) == rows[:-1]
+    assert list(table.read_file(path, lambda notices: iter(rows[:-1]))) == rows[:-1]
+
+
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".parquet"])
+def test_what_is_said_of_a_file_is_said_at_every_start(suffix, tmp_path, rows, caplog):
+    """Also where its rows come from the cache, and where nothing but that line is lost there."""
+    path = tmp_path / f"state_only{suffix}"
+    content = [{name: getattr(t, name) for name in (*rows_module.FIELDS, "action")} | {"url": "x"} for t in rows]
+    if suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(content), path)
+    else:
+        opened = gzip.open if suffix.endswith("gz") else open
+        with opened(path, "wb") as file:
+            file.writelines(json.dumps(row).encode() + b"\n" for row in content)
+    said = f"{path}: other fields are left out: url ({len(rows)} rows)"
+    for start in ("first", "second", "third"):
+        caplog.clear()
+        with caplog.at_level(logging.INFO), warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            found = rows_module.read_rows(path, actions=False)
+        assert isinstance(found, Rows)
+        assert caplog.messages.count(said) == 1
+        assert any("left out and never used" in str(warning.message) for warning in warned)
+        assert ("reading it, once for all starts" in caplog.text) == (start == "first")
+        if start == "second":
+            for kept in (tmp_path / "kept").rglob("notices-*"):
+                kept.unlink()
+
+
+@pytest.mark.usefixtures("large")
+def test_a_file_of_which_nothing_is_to_be_said(tmp_path, rows, caplog):
+    path = write(tmp_path / "log.jsonl", rows)
+    for _ in range(2):
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            rows_module.read_rows(path, actions=None)
+        assert "other fields" not in caplog.text
 
 
 @pytest.mark.parametrize("size", ["small", "large"])
