@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import logging
+import re
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -19,8 +21,10 @@ from torch import Tensor, nn
 from swirl_lightning.engine.half_attention import computes_in_half
 from swirl_lightning.models.lora import FusedLora
 from swirl_lightning.models.precision import AdapterLinear, float32_forward
-from swirl_lightning.plan.counts import adapted_layers
+from swirl_lightning.plan.counts import adapted_layers, without_adapter
 from swirl_lightning.types import InputError
+
+log = logging.getLogger(__name__)
 
 
 class Weights(nn.Module, ABC):
@@ -169,6 +173,7 @@ class LoraWeights(Weights):
         model.requires_grad_(False)
         if config.target_modules == "all-linear":  # as PEFT understands it, experts among them
             config.target_modules = set(adapted_layers(model))
+            _tell_what_has_no_adapter(model)
         if not config.target_modules:
             raise InputError(
                 f"model.base.name: found no linear layer in a model of the type {model.config.model_type!r}, expected "
@@ -254,6 +259,20 @@ class LoraWeights(Weights):
             merged = type(self.model)(self.model.config)
         merged.load_state_dict(tensors, assign=True)
         return merged
+
+
+def _tell_what_has_no_adapter(model: Any) -> None:
+    """Warn where layers that one would expect to learn do not."""
+    left_out = without_adapter(model)
+    if not left_out:
+        return
+    names = dict.fromkeys(re.sub(r"\.\d+\.", ".*.", name).removesuffix(".weight") for name in left_out)
+    total = sum(p.numel() for p in model.parameters())
+    log.warning(
+        "adapters: %s have none, which are %.1f%% of the model's parameters: PEFT's all-linear takes single linear "
+        "layers, not experts that are one tensor. All other linear layers learn (attention, as a rule)",
+        ", ".join(names), 100 * sum(left_out.values()) / total,
+    )  # fmt: skip
 
 
 def _enable_checkpointing(model: Any) -> None:
