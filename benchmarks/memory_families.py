@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import shlex
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -90,11 +92,12 @@ def main() -> None:
         print(json.dumps(measure(names[0], CASES[options.case])))
         return
     cases = []
-    for name in names:
-        for index in range(len(CASES)):
-            cases.append(alone(__file__, "--family", name, "--case", str(index)))
-            ratios = {key: f"{v['predicted'] / v['measured']:.2f}" for key, v in cases[-1]["passes"].items()}
-            print(name, cases[-1]["known"], cases[-1]["shared"], CASES[index].checkpointing, ratios, flush=True)
+    commands = [(__file__, "--family", name, "--case", str(index)) for name in names for index in range(len(CASES))]
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # memory is each process's own
+        for case in pool.map(lambda command: alone(*command), commands):
+            cases.append(case)
+            ratios = {name: f"{each['predicted'] / each['measured']:.2f}" for name, each in case["passes"].items()}
+            print(case["family"], "again" if case["checkpointing"] else "", ratios, flush=True)
     if options.out:
         command = shlex.join(["python", *sys.argv])
         versions = {package: version(package) for package in PACKAGES} | {"python": platform.python_version()}

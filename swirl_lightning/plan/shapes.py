@@ -177,7 +177,7 @@ def dense_shape(config: Any) -> Shape:
     heads = config.num_attention_heads
     kind = config.model_type
     older = kind in ("phi", "gpt_neox", "gpt2", "opt")  # no gate, layer norms, biases
-    act = getattr(config, "activation_function", None) or getattr(config, "hidden_act", "")
+    act = str(getattr(config, "activation_function", None) or getattr(config, "hidden_act", ""))
     return Shape(
         vocab=config.vocab_size,
         hidden=config.hidden_size,
