@@ -17,6 +17,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from swirl_lightning.engine.half_attention import computes_in_half
 from swirl_lightning.models.lora import FusedLora
@@ -284,3 +285,18 @@ def _enable_checkpointing(model: Any) -> None:
         enable({"use_reentrant": False, "preserve_rng_state": False})
     except ValueError as error:
         raise InputError(f"model.base.gradient_checkpointing: expected false, for this model: {error}") from error
+    for layer in model.modules():
+        if isinstance(layer, GradientCheckpointingLayer):
+            _without_dropout(layer)
+
+
+def _without_dropout(layer: Any) -> None:
+    """Some layers (OPT's, Falcon's) drop out by their own mode, in which they must be to be computed again."""
+    for name, value in vars(layer).items():
+        if name.endswith("dropout") and isinstance(value, float):
+            setattr(layer, name, 0.0)
+    if (config := getattr(layer, "config", None)) is not None:
+        layer.config = copy.copy(config)  # the model's own is exported as it was
+        for name, value in vars(config).items():
+            if name.endswith("dropout") and isinstance(value, float):
+                setattr(layer.config, name, 0.0)

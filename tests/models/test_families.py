@@ -9,7 +9,7 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM
 
 from swirl_lightning.engine import PlainTexts, SharedPrompts
-from swirl_lightning.models import LoraWeights, ScratchLM
+from swirl_lightning.models import LoraWeights, Policy, ScratchLM
 from swirl_lightning.modules import SWIRL, ForwardWorldModel, InverseDynamicsModel
 from swirl_lightning.modules.learning import GRPOOptions
 from swirl_lightning.types import InputError
@@ -178,3 +178,31 @@ def test_what_gets_no_adapter_is_told_with_its_share(kind, caplog):
     assert float(share) == pytest.approx(100 * sum(map(sizes.get, left_out)) / sum(sizes.values()), abs=0.051)
     adapted = {key.split(".lora_")[0] for key in weights.named("fwm")}
     assert not adapted & {name.removesuffix(".weight") for name in left_out}
+
+
+@pytest.mark.parametrize(
+    ("kind", "dropouts"),
+    [
+        ("opt", {"dropout": 0.5, "attention_dropout": 0.5}),
+        ("falcon", {"hidden_dropout": 0.5, "attention_dropout": 0.5}),
+        ("gpt2", {"resid_pdrop": 0.5, "attn_pdrop": 0.5, "embd_pdrop": 0.5}),
+    ],
+)
+def test_layers_that_are_computed_again_drop_nothing_out(kind, dropouts):
+    """The gradient of gradient checkpointing is that without it, also where a layer drops out by its own mode."""
+    grads = []
+    for again in (False, True):
+        model = family_model(kind, **dropouts)
+        torch.manual_seed(1)
+        lora = LoraConfig(r=2, lora_alpha=4, target_modules="all-linear")
+        weights = LoraWeights(model, ["fwm"], lora, gradient_checkpointing=again)
+        policy = Policy(weights, "fwm", -1)
+        policy.accumulate(
+            [(3, 5, 7, 9)], torch.tensor([0, 0]), [(4, 6, 8), (4, 2)], [3, 2],
+            lambda n, scores: (scores.logp.sum(), None), plain=True,
+        )  # fmt: skip
+        grads.append({key: p.grad for key, p in weights.named("fwm").items()})
+        assert all(getattr(model.config, name) == 0.5 for name in dropouts)  # which is exported
+    assert any(grad is not None and grad.any() for grad in grads[0].values())
+    for key, grad in grads[0].items():
+        torch.testing.assert_close(grads[1][key], grad, rtol=1e-4, atol=1e-5)
