@@ -30,7 +30,7 @@ class HeldOutMetrics(L.Callback, ABC):
 
     @abstractmethod
     def count(self, module: SWIRL, transitions: Sequence[Transition]) -> None:
-        """Ask the model about some transitions and update the metrics."""
+        """Ask the model about some transitions, whose states are as the FWM writes them, and update the metrics."""
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Count where the model is: the processes exchange their counts."""
@@ -44,7 +44,7 @@ class HeldOutMetrics(L.Callback, ABC):
         """Count a batch of the first of the splits that are evaluated."""
         module = running(trainer, pl_module)[1]
         if batch and dataloader_idx == 0 and module.can_answer:
-            self.count(module, batch)
+            self.count(module, module.codec.compared(batch))
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log the metrics."""

@@ -91,7 +91,7 @@ class OpenLoop(L.Callback):
 
     def _measure(self, trainer: L.Trainer, module: SWIRL) -> dict[str, float]:
         """The scores of every step over the chains of all processes, each of which rolls out its share."""
-        chains = self._chosen[trainer.global_rank :: trainer.world_size]
+        chains = [module.codec.compared(chain) for chain in self._chosen[trainer.global_rank :: trainer.world_size]]
         with trainer.precision_plugin.val_step_context():
             said = open_loop(module, chains)
         values = {}

@@ -16,6 +16,7 @@ import lightning as L
 import torch
 
 from swirl_lightning import __version__
+from swirl_lightning.callbacks.pictures import IN_TENSORBOARD, as_row, log_views, views_of
 from swirl_lightning.callbacks.rows import lines, row_of
 from swirl_lightning.callbacks.running import running
 from swirl_lightning.modules.processes import gather_objects
@@ -106,8 +107,12 @@ class RunRecorder(L.Callback):
         # the processes have every so many-th transition each
         shares = gather_objects(module.predictions[: self.num_samples] if evaluated else [])
         predictions = [both for turn in zip_longest(*shares) for both in turn if both]
-        for transition, prediction in predictions[: self.num_samples]:
-            self.samples.append({"stage": finished.name, **row_of(transition, prediction)})
+        for n, (transition, prediction) in enumerate(predictions[: self.num_samples]):
+            (comparable,) = module.codec.compared([transition])
+            views = views_of(module.codec, transition, prediction)
+            self.samples.append({"stage": finished.name, **row_of(comparable, prediction), **as_row(views)})
+            if trainer.is_global_zero and n < IN_TENSORBOARD:
+                log_views(trainer, transition, views, len(self.stages))
         if trainer.is_global_zero:
             self.write(Path(trainer.log_dir or "."), module.seed)
 

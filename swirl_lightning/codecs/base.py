@@ -9,6 +9,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from swirl_lightning.codecs.cache import blocks, kept_table, key_of
@@ -56,6 +57,9 @@ class Codec(ABC):
 
     answers: Mapping[Role, Answer]
     """What each role may write."""
+
+    tokenizer_alone = False
+    """Whether the tokenizer makes all ids, so that other programs can."""
 
     language: Answer
     """What language modelling is of: any ids, up to the end token of texts."""
@@ -111,6 +115,23 @@ class Codec(ABC):
     def comparable(self, state: str) -> str:
         """A state in the form in which the FWM writes one, so that its next states equal true ones that they reach."""
         return state
+
+    def compared(self, transitions: Sequence[Transition]) -> list[Transition]:
+        """The transitions with both states in that form."""
+        same = self.comparable
+        return [replace(t, state=same(t.state), next_state=same(t.next_state)) for t in transitions]
+
+    def view(self, state: str, truth: str | None = None) -> np.ndarray | None:
+        """What a person is shown in place of a state's text; None where that is what is shown.
+
+        Args:
+            state: the state.
+            truth: what it should be; where it differs is marked.
+
+        Returns:
+            An image, large enough to be looked at. [H, W, 3], uint8
+        """
+        return None
 
     def losses(self, states: Sequence[str]) -> str | None:
         """What is lost of some states, in words; None where nothing can be."""

@@ -13,7 +13,17 @@ from typing import Any
 import numpy as np
 
 from swirl_lightning.codecs.base import Codec, CodecForm, place
-from swirl_lightning.codecs.pictures import CODES, Codebook, is_picture, know, pixels, psnr, read_codes, write_codes
+from swirl_lightning.codecs.pictures import (
+    CODES,
+    Codebook,
+    framed,
+    is_picture,
+    know,
+    pixels,
+    psnr,
+    read_codes,
+    write_codes,
+)
 from swirl_lightning.codecs.tiles import cut
 from swirl_lightning.types import Answer, Ids, InputError, StateForm, Transition
 
@@ -96,6 +106,13 @@ class PictureCodec(Codec):
     def comparable(self, state: str) -> str:
         """The picture by its codes, which is all of it that the model can see and write."""
         return self._write(self._read(state)) if is_picture(state) and not state.startswith(CODES) else state
+
+    def view(self, state: str, truth: str | None = None) -> np.ndarray:
+        """The picture, whose cells that differ from the true ones are framed in magenta."""
+        wrong_RC = np.zeros((self.rows, self.columns), bool)
+        if truth is not None:
+            wrong_RC = (np.array(self._read(state)) != np.array(self._read(truth))).reshape(wrong_RC.shape)
+        return framed(pixels(state), wrong_RC)
 
     def show(self, ids: Ids) -> str:
         """Each cell that is written, as ``row,column code``."""

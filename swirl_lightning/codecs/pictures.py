@@ -11,6 +11,7 @@ Shape letters: H rows and W columns of pixels, R rows and C columns of cells.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
@@ -22,6 +23,10 @@ import numpy as np
 from swirl_lightning.types import Ids, InputError
 
 PICTURE, CODES = "picture:", "codes:"
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+"""Names of files that are pictures where nothing else says so."""
+SHOWN, FRAME = 168, 2
+"""Pixels of a picture's longer side that a small one is enlarged to, at most, and of a frame around a cell."""
 _files: dict[str, list[Path]] = {}
 _names: dict[Path, str] = {}
 _codebooks: dict[str, Codebook] = {}
@@ -96,6 +101,11 @@ def file_of(state: str, folder: Path | None = None) -> Path:
     return next((path for path in paths if folder and path.is_relative_to(folder.absolute())), paths[-1])
 
 
+def is_known(state: str) -> bool:
+    """Whether a state is a picture that this process has read from a file."""
+    return state in _files
+
+
 def pixels(state: str) -> np.ndarray:
     """What a picture shows, or what its codes stand for. [H, W, 3], uint8; not to be written to"""
     if state.startswith(CODES):
@@ -154,6 +164,38 @@ def read_image(path: Path) -> np.ndarray:
 def write_image(path: Path, pixels_HW3: np.ndarray) -> None:
     """Write an image file, in the format that its name ends in."""
     _pillow().fromarray(pixels_HW3).save(path)
+
+
+def framed(pixels_HW3: np.ndarray, marks_RC: np.ndarray) -> np.ndarray:
+    """A picture large enough to be looked at, with frames around some of its cells. [H, W, 3]"""
+    scale = max(1, SHOWN // max(pixels_HW3.shape[:2]))
+    large = pixels_HW3.repeat(scale, 0).repeat(scale, 1)
+    height, width = (length // cells for length, cells in zip(large.shape[:2], marks_RC.shape, strict=True))
+    for r, c in np.argwhere(marks_RC):
+        cell = large[r * height : (r + 1) * height, c * width : (c + 1) * width]
+        for edge in (cell[:FRAME], cell[-FRAME:], cell[:, :FRAME], cell[:, -FRAME:]):
+            edge[:] = (255, 0, 255)
+    return large
+
+
+def png(pixels_HW3: np.ndarray) -> bytes:
+    """A picture as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    _pillow().fromarray(pixels_HW3).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def strip(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """Pictures of one height side by side, parted by white. [H, W, 3]"""
+    gap = np.full((pictures[0].shape[0], FRAME * 4, 3), 255, np.uint8)
+    return np.concatenate([part for picture in pictures for part in (gap, picture)][1:], 1)
+
+
+def write_film(path: Path, pictures: Sequence[np.ndarray], seconds: float = 1.0) -> None:
+    """Write a GIF that shows pictures one after another, again and again."""
+    first, *others = (_pillow().fromarray(picture) for picture in pictures)
+    options = {"save_all": True, "append_images": others, "duration": round(1000 * seconds), "loop": 0}
+    first.save(path, "GIF", **options)
 
 
 def psnr(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> float:

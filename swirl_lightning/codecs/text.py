@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from swirl_lightning.codecs.base import Codec, CodecForm, indent
+from swirl_lightning.codecs.base import Codec, CodecForm, indent, place
 from swirl_lightning.codecs.delta import decode_delta, encode_delta
 from swirl_lightning.codecs.layout import Layout
-from swirl_lightning.types import Answer, Ids, Reads, StateForm, Transition
+from swirl_lightning.codecs.pictures import is_known
+from swirl_lightning.types import Answer, Ids, InputError, Reads, StateForm, Transition
 
 
 def unindent(text: str) -> str | None:
@@ -27,6 +28,8 @@ class TextCodec(Codec):
         max_tokens: longest prompt and completion together.
         reads: how the IDM reads a next state.
     """
+
+    tokenizer_alone = True
 
     def __init__(
         self,
@@ -51,6 +54,12 @@ class TextCodec(Codec):
         return "an edit that fits the state" if self.state_form == "delta" else "lines that begin with a space"
 
     def encode_states(self, states: Sequence[str], transitions: Sequence[Transition] = ()) -> list[Ids]:  # noqa: D102
+        for n, state in enumerate(states):
+            if is_known(state):
+                raise InputError(
+                    f"{place(transitions[n] if transitions else None)}found a picture, expected a text: take a "
+                    "model.base that reads pictures, such as swirl_lightning.models.ScratchPictureLM"
+                )
         return self.encode_texts([indent(state) for state in states], transitions)
 
     def encode_next_states(self, transitions: Sequence[Transition], form: StateForm) -> list[Ids]:  # noqa: D102

@@ -64,7 +64,7 @@ def fill(args: list[str]) -> int:
         raise InputError(f'{ANSWERS}: {options.answers}: found no answer behind any "action:"; fill in the form')
     rows = labels = 0
     with rows_files(options.out) as (write,):
-        for row in answered_rows(options.log, answers):
+        for row in answered_rows(options.log, answers, options.out.parent):
             rows, labels = rows + 1, labels + ("action" in row)
             write([row])
     say(f"log:    {options.out} ({given} of {len(answers)} steps are answered; {labels} of {rows} rows have an action)")

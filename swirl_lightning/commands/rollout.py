@@ -17,22 +17,29 @@ if TYPE_CHECKING:
 def rollout(args: list[str]) -> int:
     """Print the steps. Returns 0 where all actions were taken, 1 where a prediction was malformed."""
     parser = run_parser("rollout", "Continue a state through a list of actions, each predicted state fed back in.")
-    parser.add_argument("--state", type=Path, required=True, help="a file with the text of the first state")
+    parser.add_argument(
+        "--state", type=Path, required=True, help="a file with the text of the first state, or its picture"
+    )
     parser.add_argument("--actions", type=Path, required=True, help="a file with an action a line, or a JSON list")
-    parser.add_argument("--out", type=Path | None, help="write the steps here too, with the whole states, as JSONL")
+    parser.add_argument(
+        "--out",
+        type=Path | None,
+        help="write the steps here too, with the whole states, as JSONL; of pictures, also a PNG and a GIF beside it",
+    )
     add_environment(parser)
     parser.add_argument("--temperature", type=float, default=0.0, help="of the draws; 0 takes the most probable token")
     parser.add_argument("--seed", type=int, default=0, help="seed of the draws")
     options, load = read(parser, args)
 
-    from swirl_lightning.trained.files import read_text, whole
-    from swirl_lightning.trained.rollout import read_actions, roll_out
+    from swirl_lightning.trained.files import whole
+    from swirl_lightning.trained.rollout import read_actions, read_state, roll_out, write_views
 
-    state, actions = read_text(options.state, "--state"), read_actions(options.actions)
+    state, actions = read_state(options.state), read_actions(options.actions)
+    model = load()
     steps = roll_out(
-        load(), state, actions, environment=options.environment, temperature=options.temperature, seed=options.seed
+        model, state, actions, environment=options.environment, temperature=options.temperature, seed=options.seed
     )
-    rows = _rows(state, steps)
+    rows = _rows(model.codec.comparable(state), steps)
     say("\n\n".join(_shown(row) for row in rows))
     done = sum(step.state is not None for step in steps)
     if done < len(actions):
@@ -40,7 +47,7 @@ def rollout(args: list[str]) -> int:
     if options.out:
         with whole(options.out) as part:
             part.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-        say(f"\nsteps: {options.out}")
+        say("\n".join(["", f"steps: {options.out}", *write_views(model, state, steps, options.out)]))
     return 0 if done == len(actions) else 1
 
 

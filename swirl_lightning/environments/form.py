@@ -9,7 +9,8 @@ from pathlib import Path
 from textwrap import fill
 
 from swirl_lightning.codecs.delta_diff import changed_ranges
-from swirl_lightning.environments.rows import FIELDS, scan_rows
+from swirl_lightning.codecs.pictures import file_of, is_known
+from swirl_lightning.environments.rows import fields_of, scan_rows
 from swirl_lightning.types import InputError, Transition
 
 LONGEST = 60
@@ -62,12 +63,13 @@ def read_form(path: Path) -> dict[Step, str | None]:
     return answers
 
 
-def answered_rows(log_file: Path, answers: Mapping[Step, str | None]) -> Iterator[dict[str, object]]:
+def answered_rows(log_file: Path, answers: Mapping[Step, str | None], folder: Path) -> Iterator[dict[str, object]]:
     """The rows of a log, in which steps that were answered have their action.
 
     Args:
         log_file: the log that the form is of.
         answers: of ``read_form``.
+        folder: where they will be written; paths of pictures go from there.
 
     Raises:
         InputError: an answered step has another action in the log already, or is not there.
@@ -83,7 +85,7 @@ def answered_rows(log_file: Path, answers: Mapping[Step, str | None]) -> Iterato
                 f"says {given!r}; expected one of them: leave it open in the form, or mend the log"
             )
         action = given or t.action
-        yield {field: getattr(t, field) for field in FIELDS} | ({} if action is None else {"action": action})
+        yield fields_of(t, folder) | ({} if action is None else {"action": action})
     if missing:
         episode, number = min(missing)
         raise InputError(
@@ -102,6 +104,8 @@ def _step(head: re.Match[str], where: str) -> Step:
 
 def _question(t: Transition) -> str:
     head = f"step {t.step} of episode {json.dumps(t.episode, ensure_ascii=False)}"
+    if is_known(t.state) and is_known(t.next_state):
+        return "\n".join([head, f"- {file_of(t.state)}", f"+ {file_of(t.next_state)}", f"{_ACTION} ", ""])
     return "\n".join([head, *_difference(t.state.split("\n"), t.next_state.split("\n")), f"{_ACTION} ", ""])
 
 

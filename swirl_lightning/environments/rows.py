@@ -159,12 +159,12 @@ def write_split(folder: Path, name: str, transitions: list[Transition], with_act
 
 def fields_of(t: Transition, folder: Path) -> dict[str, Any]:
     """What a row of a log in a folder says of a transition, but for its action."""
-    from swirl_lightning.codecs.pictures import PICTURE, file_of  # here: a collector must start without it
+    from swirl_lightning.codecs.pictures import file_of, is_known  # here: a collector must start without it
 
     row: dict[str, Any] = {}
     for field in FIELDS:
         value = getattr(t, field)
-        if field in IMAGES and value.startswith(PICTURE):
+        if field in IMAGES and is_known(value):
             row[IMAGES[field]] = os.path.relpath(file_of(value, folder), folder)
         else:
             row[field] = value

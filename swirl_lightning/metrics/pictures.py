@@ -19,6 +19,9 @@ from swirl_lightning.types import Prediction, Transition
 MOST_DB = 60.0
 """What a picture without any error counts in the mean PSNR, whose own would be infinite."""
 
+WINDOW = 11
+"""Pixels of the side of the window that structural similarity is taken in."""
+
 Measure = Literal["exact_cells", "changed_cells", "psnr", "ssim"]
 
 
@@ -40,11 +43,14 @@ class PictureScore(PredictionMetric):
         self.measure: Measure = measure
         self.cell = cell
 
-    def score(self, transition: Transition, prediction: Prediction) -> float:
-        """In [0, 1], or in dB."""
+    def score(self, transition: Transition, prediction: Prediction) -> float | None:
+        """In [0, 1], or in dB; None where the picture is too small for the window."""
+        true = pixels(transition.next_state)
+        if self.measure == "ssim" and min(true.shape[:2]) < WINDOW:
+            return None
         if prediction.next_state is None:
             return 0.0
-        said, true = pixels(prediction.next_state), pixels(transition.next_state)
+        said = pixels(prediction.next_state)
         if self.measure == "exact_cells":
             return 1 - float(self._differ(said, true).mean())
         if self.measure == "changed_cells":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -190,8 +190,7 @@ class Evaluation(nn.Module):
             Prediction(model.codec.action(z), model.codec.next_state(t.state, y))
             for t, z, y in zip(transitions, idm.said, fwm.said, strict=True)
         ]
-        same = model.codec.comparable
-        comparable = [replace(t, state=same(t.state), next_state=same(t.next_state)) for t in transitions]
+        comparable = model.codec.compared(transitions)
         self.rows += [
             {
                 "fwm/exact_match": is_exact(said.next_state, t.next_state),

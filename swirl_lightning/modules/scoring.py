@@ -45,7 +45,7 @@ def scoring_task(
         prompts=tuple(heads),
         rows=tuple(prompts[n][len(heads[p]) :] + rows[p] for n, p in enumerate(groups)),
         scored=tuple(len(rows[p]) for p in groups),
-        transitions=tuple(transitions),
+        transitions=tuple(codec.compared(transitions)),
         texts=tuple(
             learner.read(codec, transitions[p], ids) for p, ids in zip(groups, rollouts.completions, strict=True)
         ),

@@ -13,7 +13,7 @@ from swirl_lightning.report.samples import sample_cards
 from swirl_lightning.report.style import CSS
 from swirl_lightning.report.summary import ROLES, summary
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # the browser refuses anything from outside
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # the browser refuses anything from outside
 
 
 def write_report(folder: Path) -> Path:
@@ -46,7 +46,8 @@ def render(run: Run) -> str:
         _section("Time and tokens", "", time_table(run) if run.results["stages"] else ""),
         _section("Samples", "The same held-out transitions, the first of samples.jsonl in its order. "
                  "In the true next state, lines that changed are shaded. In an answer, + is a line too many and - "
-                 "a line that is missing.", sample_cards(run.samples, comparison)),
+                 "a line that is missing. Of pictures, cells that are wrong are framed.",
+                 sample_cards(run.samples, comparison)),
         _section("Configuration", "", _configuration(run)),
     ]  # fmt: skip
     return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import SequenceMatcher
 
@@ -11,6 +12,7 @@ from swirl_lightning.report.run import Row
 
 SHOWN, OPEN = 12, 3  # transitions on the page, and how many of these are unfolded
 CONTEXT = 2  # equal lines kept on each side of a difference
+DATA = re.compile(r"data:image/png;base64,[A-Za-z0-9+/]+=*")
 MALFORMED = '<p class="malformed">no valid answer: malformed or not finished</p>'
 
 
@@ -67,15 +69,18 @@ def _stages(samples: list[Row], comparison: Comparison) -> list[str]:
 def _card(title: str, answers: list[Row], *, unfold: bool) -> str:
     state, action, following = (_text(answers[0], key) for key in ("state", "action", "next_state"))
     columns = [
-        f"<section><h4>State</h4>{_box(_line('', line) for line in (state or '').splitlines())}</section>",
+        f"<section><h4>State</h4>{_picture(answers[0], 'state') or _whole(state or '')}</section>",
         f"<section><h4>True action</h4>{_action(action, None)}"
-        f"<h4>True next state</h4>{_changes(state or '', following or '')}</section>",
+        f"<h4>True next state</h4>{_picture(answers[0], 'next_state') or _changes(state or '', following or '')}"
+        "</section>",
     ]
     marks = []
     for answer in answers:
         stage, z, y = escape(answer["stage"]), _text(answer, "predicted_action"), _text(answer, "predicted_next_state")
         marks.append(f'<span class="marks">{stage}: action {_mark(z == action)} state {_mark(y == following)}</span>')
-        shown = MALFORMED if y is None else line_diff(following or "", y)
+        shown = MALFORMED
+        if y is not None:
+            shown = _picture(answer, "predicted_next_state") or line_diff(following or "", y)
         columns.append(
             f"<section><h4>Action after {stage} {_mark(z == action)}</h4>{_action(z, action)}"
             f"<h4>Next state after {stage} {_mark(y == following)}</h4>{shown}</section>"
@@ -85,6 +90,19 @@ def _card(title: str, answers: list[Row], *, unfold: bool) -> str:
         f'<details class="card"{opened}><summary><b>{escape(title)}</b> {" ".join(marks)}</summary>'
         f'<div class="columns">{"".join(columns)}</div></details>'
     )
+
+
+def _whole(state: str) -> str:
+    return _box(_line("", line) for line in state.splitlines())
+
+
+def _picture(row: Row, key: str) -> str:
+    """The picture of a state, where the row has one; it is a data URI and nothing else."""
+    pictures = row.get("pictures")
+    uri = pictures.get(key) if isinstance(pictures, dict) else None
+    if not (isinstance(uri, str) and DATA.fullmatch(uri)):
+        return ""
+    return f'<img class="picture" alt="{escape(key.replace("_", " "))}" src="{uri}"/>'
 
 
 def _changes(state: str, following: str) -> str:

@@ -84,5 +84,6 @@ pre { padding: 10px; max-height: 32em; margin-top: 10px; }
   table { font-size: .84rem; } th, td { padding: 6px 7px; } tbody th { white-space: normal; }
   td.wide { min-width: 90px; }
   .marks { display: block; margin-left: 18px; } .move { min-width: 0; padding: 0 4px; } }
+.picture { display: block; max-width: 100%; image-rendering: pixelated; border: 1px solid var(--edge); }
 @media print { .text, pre { max-height: none; } }
 """

@@ -29,8 +29,13 @@ def export(model: SWIRL, run: Path, out: Path, *, merge: bool = False, base_mode
         base_model: the base's name on the hub, where the run loaded it from a folder.
 
     Raises:
-        InputError: the folder is there, or a quantised base was to be merged.
+        InputError: the folder is there, a quantised base was to be merged, or a tokenizer alone does not make the ids.
     """
+    if not model.codec.tokenizer_alone:
+        raise InputError(
+            "swirl export: found a model whose states are pictures, expected one whose states are texts: the libraries "
+            "that load an exported folder do not make its codes; use the run itself, with swirl_lightning.trained"
+        )
     has_base = model.weights.base_name is not None
     if base_model and not has_base:
         raise InputError("--base_model: found a run whose model was built from scratch, expected one with a base")

@@ -13,7 +13,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from swirl_lightning.environments.rows import SUFFIXES
+from swirl_lightning.environments.rows import IMAGES, SUFFIXES
 from swirl_lightning.types import InputError, writing
 
 WriteRows = Callable[[Sequence[Mapping[str, Any]]], None]
@@ -79,10 +79,23 @@ def _parquet(path: Path) -> Iterator[WriteRows]:
     import pyarrow
     import pyarrow.parquet
 
-    text, fields = pyarrow.string(), ("episode", "step", "state", "next_state", "action")
-    schema = pyarrow.schema([(field, pyarrow.int64() if field == "step" else text) for field in fields])
-    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
-        yield lambda rows: writer.write_table(pyarrow.Table.from_pylist(list(rows), schema))
+    def begin(row: Mapping[str, Any]) -> pyarrow.parquet.ParquetWriter:
+        states = [image if image in row else state for state, image in IMAGES.items()]
+        kinds = {"episode": pyarrow.string(), "step": pyarrow.int64()}
+        fields = kinds | dict.fromkeys((*states, "action"), pyarrow.string())
+        return stack.enter_context(pyarrow.parquet.ParquetWriter(path, pyarrow.schema(list(fields.items()))))
+
+    writer: pyarrow.parquet.ParquetWriter | None = None
+
+    def write(rows: Sequence[Mapping[str, Any]]) -> None:
+        nonlocal writer
+        if rows:
+            writer = writer or begin(rows[0])
+            writer.write_table(pyarrow.Table.from_pylist(list(rows), writer.schema))
+
+    with ExitStack() as stack:
+        yield write
+        writer = writer or begin({})  # a file without rows is a file
 
 
 def read_text(path: Path, option: str) -> str:

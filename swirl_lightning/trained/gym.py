@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
+from swirl_lightning.codecs.pictures import is_picture, pixels
 from swirl_lightning.engine import Sampling
 from swirl_lightning.environments.rows import scan_rows
 from swirl_lightning.modules import SWIRL
@@ -20,9 +23,9 @@ except ImportError as error:
         "the environment for agents needs Gymnasium, found none: pip install 'swirl-lightning[gym]'"
     ) from error
 
-Reward = Callable[[str, str, str], float]
+Reward = Callable[[Any, str, Any], float]
 """Of (state, action, next state)."""
-Ending = Callable[[str, str, str], bool]
+Ending = Callable[[Any, str, Any], bool]
 
 
 SAMPLED = 24
@@ -54,8 +57,10 @@ class AnyText(gymnasium.spaces.Text):
         return isinstance(x, str) and self.min_length <= len(x) <= self.max_length
 
 
-class WorldModelEnv(gymnasium.Env[str, str]):
+class WorldModelEnv(gymnasium.Env[Any, str]):
     """A Forward World Model that is acted in: observations are states, actions are texts.
+
+    Where states are pictures, observations are their pixels, [H, W, 3]; the reward and the end are of observations too.
 
     ``reset`` draws a first state, or takes ``options={"state": ...}``. ``step`` lets the FWM write the next state.
     Where its prediction is malformed, the state stays, the reward is 0, and ``info["malformed"]`` says what is wrong,
@@ -64,7 +69,8 @@ class WorldModelEnv(gymnasium.Env[str, str]):
 
     Args:
         model: of ``load_run``.
-        starts: first states, or a log, of whose episodes the first states are taken.
+        starts: first states, or a log, of whose episodes the first states are taken. A picture is a state by the name
+            that ``codecs.pictures.name_picture`` gives it.
         reward: of (state, action, next state).
         terminated: whether (state, action, next state) ends the episode; None never ends it.
         environment: whose prompts are used; None takes the only one that the run had.
@@ -99,7 +105,9 @@ class WorldModelEnv(gymnasium.Env[str, str]):
         self.terminated = terminated
         self.environment = environment_of(model, environment)
         self.sampling = Sampling(temperature)
-        self.observation_space = AnyText(max_length, min_length=0)
+        self.observation_space: gymnasium.Space[Any] = AnyText(max_length, min_length=0)
+        if is_picture(self.starts[0]):
+            self.observation_space = gymnasium.spaces.Box(0, 255, pixels(self.starts[0]).shape, np.uint8)
         if actions is None:
             actions = known_actions(starts) if isinstance(starts, Path) else ()
         self.action_space = AnyText(max_length, min_length=1, known=actions)
@@ -108,21 +116,21 @@ class WorldModelEnv(gymnasium.Env[str, str]):
         self._state: str | None = None
         self._malformed = False
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode. Returns its first state, and no information.
 
         Args:
             seed: of first states and draws from now on.
-            options: ``{"state": text}`` begins there.
+            options: ``{"state": state}`` begins there.
         """
         super().reset(seed=seed)
         state = (options or {}).get("state")
         if state is None:
             state = self.starts[int(self.np_random.integers(len(self.starts)))]
         self._state, self._malformed = state, False
-        return state, {}
+        return _seen(state), {}
 
-    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+    def step(self, action: str) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Act. Returns state, reward, terminated, truncated and information.
 
         Raises:
@@ -136,10 +144,16 @@ class WorldModelEnv(gymnasium.Env[str, str]):
         again, self._malformed = self._malformed, found.state is None
         if found.state is None:
             self._state = None if again else state
-            return state, 0.0, False, again, info
-        ends = self.terminated is not None and bool(self.terminated(state, action, found.state))
+            return _seen(state), 0.0, False, again, info
+        before, after = _seen(state), _seen(found.state)
+        ends = self.terminated is not None and bool(self.terminated(before, action, after))
         self._state = None if ends else found.state
-        return found.state, float(self.reward(state, action, found.state)), ends, False, info
+        return after, float(self.reward(before, action, after)), ends, False, info
+
+
+def _seen(state: str) -> Any:
+    """What an agent sees of a state."""
+    return pixels(state).copy() if is_picture(state) else state
 
 
 def first_states(log: Path) -> list[str]:

@@ -14,7 +14,7 @@ import torch
 
 from swirl_lightning.engine import GREEDY, Sampling
 from swirl_lightning.engine.rollouts import Rollouts
-from swirl_lightning.environments.rows import FIELDS, Numbered, scan_rows
+from swirl_lightning.environments.rows import Numbered, fields_of, scan_rows
 from swirl_lightning.modules import SWIRL
 from swirl_lightning.trained.files import rows_files
 from swirl_lightning.trained.load import environment_of
@@ -99,7 +99,7 @@ def label(
                 counts[source] += 1
                 scores.append(_score(line, t, source, given))
                 if given.action is not None:
-                    rows.append({field: getattr(t, field) for field in FIELDS} | {"action": given.action})
+                    rows.append(fields_of(t, out.parent) | {"action": given.action})
             write(rows)
             write_scores(scores)
     result = Counts(counts["idm"], counts["log"], counts["none"])

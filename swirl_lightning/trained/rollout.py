@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from swirl_lightning.codecs.pictures import SUFFIXES, name_picture, png, strip, write_film
 from swirl_lightning.engine import Sampling
 from swirl_lightning.modules import SWIRL
 from swirl_lightning.modules.prediction import predict_next
-from swirl_lightning.trained.files import read_text
+from swirl_lightning.trained.files import read_text, whole
 from swirl_lightning.trained.load import environment_of
 from swirl_lightning.types import InputError, check_number
 
@@ -66,6 +67,43 @@ def roll_out(
             break
         state = found.state
     return steps
+
+
+def read_state(path: Path) -> str:
+    """The state of a file: a picture, where its name ends as that of an image, or else its text.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        return read_text(path, "--state")
+    try:
+        return name_picture(path)
+    except InputError as error:
+        raise InputError(f"--state: {error}") from error
+
+
+def write_views(model: SWIRL, state: str, steps: Sequence[Step], out: Path) -> list[str]:
+    """Write what a person is shown of the states beside a file of the steps: a strip and a film; nothing of texts.
+
+    Args:
+        model: of ``load_run``.
+        state: the first state.
+        steps: of ``roll_out``.
+        out: the file of the steps.
+
+    Returns:
+        A line that names each file.
+    """
+    views = [model.codec.view(its) for its in (state, *(step.state for step in steps)) if its is not None]
+    pictures = [view for view in views if view is not None]
+    if not pictures:
+        return []
+    with whole(out.with_suffix(".png")) as part:
+        part.write_bytes(png(strip(pictures)))
+    with whole(out.with_suffix(".gif")) as part:
+        write_film(part, pictures)
+    return [f"strip: {out.with_suffix('.png')}", f"film:  {out.with_suffix('.gif')}"]
 
 
 def read_actions(path: Path) -> list[str]:

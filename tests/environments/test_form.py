@@ -78,7 +78,7 @@ def log(tmp_path):
 
 
 def test_answers_go_to_their_rows_and_all_else_stays(log):
-    rows = list(answered_rows(log, {("y", 0): "jump", ("x", 0): None, ("x", 1): "go"}))
+    rows = list(answered_rows(log, {("y", 0): "jump", ("x", 0): None, ("x", 1): "go"}, log.parent))
     assert [row.get("action") for row in rows] == [None, "go", "jump"]
     assert [(r["episode"], r["step"], r["state"], r["next_state"]) for r in rows] == [
         (t.episode, t.step, t.state, t.next_state) for _, t in scan_rows(log)
@@ -94,5 +94,5 @@ def test_answers_go_to_their_rows_and_all_else_stays(log):
 )
 def test_answers_that_do_not_fit_are_refused(log, answers, said):
     with pytest.raises(InputError) as caught:
-        list(answered_rows(log, answers))
+        list(answered_rows(log, answers, log.parent))
     assert said in str(caught.value)

@@ -70,3 +70,11 @@ def test_malformed_scores_lowest(score):
 def test_nothing_changes(score):
     assert score(STATE, STATE)["fwm_changed_cells"] == 1
     assert score(STATE, changed((1, 1)))["fwm_changed_cells"] == 0
+
+
+def test_pictures_smaller_than_the_window_of_ssim_are_left_out(tmp_path):
+    names = [place_picture(tmp_path, STATE[:8])] * 2
+    for said in (names[0], None):
+        metric = picture_metrics(None)["fwm_ssim"]
+        metric.update([Transition("e", 0, *names, "go")], [Prediction("", said)])
+        assert math.isnan(float(metric.compute()))
