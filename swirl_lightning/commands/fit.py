@@ -7,6 +7,7 @@ import re
 import sys
 from argparse import SUPPRESS
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,7 +102,9 @@ def _run(command: str, args: list[str]) -> int:
 def import_worlds() -> None:
     """Import every data module: the help lists those that are imported, and their names alone may stand for them."""
     for found in pkgutil.iter_modules(environments.__path__, f"{environments.__name__}."):
-        import_module(f"{found.name}.datamodule" if found.ispkg else found.name)
+        module = f"{found.name}.datamodule" if found.ispkg else found.name
+        if find_spec(module):  # what videos give is a log, which has a data module
+            import_module(module)
 
 
 class FitParser(Parser, LightningArgumentParser):
