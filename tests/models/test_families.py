@@ -12,7 +12,7 @@ from swirl_lightning.engine import PlainTexts, SharedPrompts
 from swirl_lightning.models import LoraWeights, Policy, ScratchLM
 from swirl_lightning.modules import SWIRL, ForwardWorldModel, InverseDynamicsModel
 from swirl_lightning.modules.learning import GRPOOptions
-from swirl_lightning.types import InputError
+from swirl_lightning.types import Answer, InputError
 
 VOCAB = 280
 
@@ -196,7 +196,7 @@ def test_layers_that_are_computed_again_drop_nothing_out(kind, dropouts):
         torch.manual_seed(1)
         lora = LoraConfig(r=2, lora_alpha=4, target_modules="all-linear")
         weights = LoraWeights(model, ["fwm"], lora, gradient_checkpointing=again)
-        policy = Policy(weights, "fwm", -1)
+        policy = Policy(weights, "fwm", Answer())
         policy.accumulate(
             [(3, 5, 7, 9)], torch.tensor([0, 0]), [(4, 6, 8), (4, 2)], [3, 2],
             lambda n, scores: (scores.logp.sum(), None), plain=True,
