@@ -16,6 +16,8 @@ from swirl_lightning.types import InputError, Transition
 
 THINGS = ("coin", "door", "lamp")
 
+MODULE = SimpleNamespace(device=torch.device("cpu"), codec=SimpleNamespace(compared=list))  # of texts
+
 
 def walk(episode, steps):
     """One thing after the other is switched, so that every step begins where the one before it ended."""
@@ -81,7 +83,7 @@ def test_every_step_is_scored_over_the_chains_that_are_so_long(walk_data, toy_tr
         )
     )
     callback = set_up(OpenLoop(), walk_data, toy_trainer("sft"))
-    values = callback._measure(alone(), SimpleNamespace(device=torch.device("cpu")))
+    values = callback._measure(alone(), MODULE)
     steps = [
         {
             name: values.pop(f"fwm/open_loop_{k}/{name}")
@@ -147,7 +149,7 @@ def test_chains_are_the_same_ones_from_the_whole_split(walk_data, toy_trainer):
 def share(rank, callback, asked, meeting, expected, failures):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
-    found = callback._measure(alone(rank, 2), SimpleNamespace(device=torch.device("cpu")))
+    found = callback._measure(alone(rank, 2), MODULE)
     if found != expected or len(asked[-1]) != 2 - rank:
         failures.put((rank, found, asked))
     dist.destroy_process_group()
@@ -158,7 +160,7 @@ def test_two_processes_share_the_chains(walk_data, toy_trainer, said, tmp_path):
     asked = said(lambda t: t.state if t.step % 2 else t.next_state)
     walk_data.lengths = (4, 2, 2)  # one of the two has no chain that reaches the third step
     callback = set_up(OpenLoop(), walk_data, toy_trainer("sft"))
-    expected = callback._measure(alone(), SimpleNamespace(device=torch.device("cpu")))
+    expected = callback._measure(alone(), MODULE)
     context = mp.get_context("fork")
     failures = context.Queue()
     arguments = (callback, asked, tmp_path / "meeting", expected, failures)

@@ -1,15 +1,18 @@
 """A log whose states are image files, as anybody's frames are."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
 
+from swirl_lightning.codecs import CodecForm, Layout
 from swirl_lightning.codecs.pictures import name_of, pixels, write_image
 from swirl_lightning.environments.log import LogDataModule
 from swirl_lightning.environments.rows import fields_of, read_rows, write_split
+from swirl_lightning.models import ScratchLM
 from swirl_lightning.types import InputError
 
 FRAMES = np.random.default_rng(1).integers(0, 256, (6, 8, 16, 3), np.uint8)
@@ -84,3 +87,15 @@ def test_a_missing_field_is_named(rows, tmp_path):
     del rows[0]["next_image"]
     with pytest.raises(InputError, match=r"log\.jsonl:1: next_state: missing"):
         read_rows(write(tmp_path / "log.jsonl", rows), actions=None)
+
+
+def test_a_model_of_texts_refuses_a_picture(rows, tmp_path):
+    """In place of training on its name."""
+    read = read_rows(write(tmp_path / "log.jsonl", rows), actions=True)
+    codec = ScratchLM(vocab_size=280).codec(["go on"], CodecForm({"": Layout()}, "full", 100))
+    told = r"^episode 'e2' step 0: found a picture, expected a text: take a model\.base that reads pictures"
+    with pytest.raises(InputError, match=told):
+        codec.encode(read[2])
+    with pytest.raises(InputError, match="^found a picture, expected a text"):
+        codec.question(read[2].state, "go on")
+    assert codec.encode(replace(read[2], state="picture: none", next_state="picture:"))  # any text is a text
