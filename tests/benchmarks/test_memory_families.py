@@ -43,7 +43,8 @@ def test_what_the_plan_knows_is_within_15_percent(cases):
     known = {case["family"] for case in cases if case["known"]}
     assert len(known) >= 10
     for case in cases:
-        for name in PASSES if case["known"] else ():
+        shown = ("update",) if case["checkpointing"] else PASSES  # what the table has
+        for name in shown if case["known"] else ():
             most = 0.2 if case["family"] == "OPT" else 0.15  # as docs/speed.md says
             assert abs(case["passes"][name]["error"]) < most, (case["family"], name)
 
