@@ -33,21 +33,21 @@ from swirl_lightning.plan.shapes import Shape, config_shape
 
 TOKENS = {"vocab_size": 32000, "max_position_embeddings": 1024, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 DENSE = TOKENS | {
-    "hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 8, "num_attention_heads": 12,
+    "hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 6, "num_attention_heads": 12,
     "num_key_value_heads": 4, "head_dim": 64,
 }  # fmt: skip
-OLDER = TOKENS | {"hidden_size": 768, "num_hidden_layers": 8, "num_attention_heads": 12}
+OLDER = TOKENS | {"hidden_size": 768, "num_hidden_layers": 6, "num_attention_heads": 12}
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "Llama": ("llama", DENSE),
     "Mistral": ("mistral", DENSE),
     "Qwen2": ("qwen2", DENSE),
     "Qwen3": ("qwen3", DENSE),
     "Granite": ("granite", DENSE),
-    "Gemma 2": ("gemma2", DENSE),
+    "Gemma 2": ("gemma2", DENSE | {"num_hidden_layers": 2}),
     "Phi-3": ("phi3", DENSE),
     "OLMo 2": ("olmo2", DENSE),
     "GPT-2": (
-        "gpt2", {"vocab_size": 32000, "n_embd": 768, "n_layer": 8, "n_head": 12, "n_positions": 1024,
+        "gpt2", {"vocab_size": 32000, "n_embd": 768, "n_layer": 6, "n_head": 12, "n_positions": 1024,
                  "bos_token_id": 1, "eos_token_id": 2},
     ),
     "OPT": ("opt", OLDER | {"ffn_dim": 3072, "word_embed_proj_dim": 768}),
@@ -98,11 +98,15 @@ def main() -> None:
             cases.append(case)
             ratios = {name: f"{each['predicted'] / each['measured']:.2f}" for name, each in case["passes"].items()}
             print(case["family"], "again" if case["checkpointing"] else "", ratios, flush=True)
-    if options.out:
-        command = shlex.join(["python", *sys.argv])
-        versions = {package: version(package) for package in PACKAGES} | {"python": platform.python_version()}
-        record = {"command": command, "versions": versions, "machine": machine(), "cases": cases}
-        results_file.write(options.out, record, depth=4)
+            if options.out:
+                write(options.out, cases)
+
+
+def write(out: Path, cases: list[dict[str, Any]]) -> None:
+    """What was measured so far, and with what."""
+    versions = {package: version(package) for package in PACKAGES} | {"python": platform.python_version()}
+    command = shlex.join(["python", *sys.argv])
+    results_file.write(out, {"command": command, "versions": versions, "machine": machine(), "cases": cases}, depth=4)
 
 
 if __name__ == "__main__":
