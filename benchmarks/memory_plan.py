@@ -20,7 +20,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +32,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from swirl_lightning.codecs import CodecForm, Layout
 from swirl_lightning.engine import Sampling
+from swirl_lightning.engine.continuation import Continuation, SharedPrompts
 from swirl_lightning.engine.micro_batches import MicroBatchSizes
 from swirl_lightning.models import LoraWeights, Policy, PretrainedLM
 from swirl_lightning.models.optimizers import OptimizerOptions
@@ -144,13 +145,39 @@ def measure(case: Case, name: str) -> dict[str, Any]:
     warm_up(dtype)
     baseline = status("VmRSS")
     weights, config = build(case, name)
-    weights.set_trainable("fwm")
-    policy = Policy(weights, "fwm", Answer(), sizes=MicroBatchSizes(case.rows, case.rows, case.rows))
-    optimizer = OptimizerOptions().make(policy.parameters(), 1e-5)
-    memory = Memory(
-        config_shape(config), dtype.itemsize, quantize="nf4" if case.nf4 else "none", rank=RANK,
+    return asdict(case) | {"passes": peaks(case, weights, config, baseline)}
+
+
+def memory_of(case: Case, config: Any) -> Memory:
+    """What the plan knows of a model."""
+    return Memory(
+        config_shape(config), getattr(torch, case.dtype).itemsize, quantize="nf4" if case.nf4 else "none", rank=RANK,
         sets=len(SETS), checkpointing=case.checkpointing,
     )  # fmt: skip
+
+
+def planned(case: Case, *, shared: bool = True) -> dict[str, Pass]:
+    """The passes of a case; ``shared``: whether prompts pass once."""
+    work = Pass("update", "update", case.prompts, case.group, case.prompt, case.row)
+    work = work if shared else work.alone()
+    scoring = replace(work, kind="scoring")
+    return {
+        "generation": replace(work, kind="generation"),
+        "scoring": scoring,
+        "reward": replace(scoring, exact=True),
+        "update": work,
+    }
+
+
+def peaks(
+    case: Case, weights: Any, config: Any, baseline: int, engine: type[Continuation] = SharedPrompts
+) -> dict[str, dict[str, Any]]:
+    """Predicted and measured bytes of each pass."""
+    weights.set_trainable("fwm")
+    sizes = MicroBatchSizes(case.rows, case.rows, case.rows)
+    policy = Policy(weights, "fwm", Answer(), engine, sizes)
+    optimizer = OptimizerOptions().make(policy.parameters(), 1e-5)
+    memory = memory_of(case, config)
     vocabulary = config.vocab_size
     prompts = [tuple(torch.randint(1, vocabulary, (case.prompt,)).tolist()) for _ in range(case.prompts)]
     prompt_of = torch.arange(case.prompts).repeat_interleave(case.group)
@@ -175,22 +202,18 @@ def measure(case: Case, name: str) -> dict[str, Any]:
         optimizer.step()
 
     update()  # gradients and moments are there from the first update on
-    work = Pass("update", "update", case.prompts, case.group, case.prompt, case.row)
-    passes: dict[str, tuple[Callable[[], None], Pass]] = {
-        "generation": (generate, Pass(**(asdict(work) | {"kind": "generation"}))),
-        "scoring": (score, Pass(**(asdict(work) | {"kind": "scoring"}))),
-        "reward": (reward, Pass(**(asdict(work) | {"kind": "scoring", "exact": True}))),
-        "update": (update, work),
-    }
+    works: dict[str, Callable[[], None]] = {
+        "generation": generate, "scoring": score, "reward": reward, "update": update,
+    }  # fmt: skip
     results = {}
-    for label, (make, planned) in passes.items():
-        measured = peak(make) - baseline
-        parts = memory.peak(planned, case.rows)
+    for label, work in planned(case, shared=engine is SharedPrompts).items():
+        measured = peak(works[label]) - baseline
+        parts = memory.peak(work, case.rows)
         results[label] = {
             "predicted": round(parts.total), "measured": measured, "error": round(parts.total / measured - 1, 4),
             "parts": {part: round(value) for part, value in asdict(parts).items()},
         }  # fmt: skip
-    return asdict(case) | {"passes": results}
+    return results
 
 
 def machine() -> dict[str, Any]:
@@ -203,6 +226,14 @@ def machine() -> dict[str, Any]:
     return {"processor": names[0] if names else platform.processor(), "cores": os.cpu_count(), "threads": 1}
 
 
+def alone(*command: str) -> dict[str, Any]:
+    """What a script prints last, which runs in a process of its own."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
+    done = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
 def main() -> None:
     """All cases, each in a process of its own."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
@@ -213,12 +244,9 @@ def main() -> None:
     if options.case is not None:
         print(json.dumps(measure(CASES[options.case], options.model)))
         return
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
     cases = []
     for index in range(len(CASES)):
-        command = [sys.executable, __file__, "--model", options.model, "--case", str(index)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        cases.append(json.loads(done.stdout.splitlines()[-1]))
+        cases.append(alone(__file__, "--model", options.model, "--case", str(index)))
         errors = {name: f"{value['error']:+.1%}" for name, value in cases[-1]["passes"].items()}
         peak_bytes = max(value["measured"] for value in cases[-1]["passes"].values())
         print(CASES[index], f"{peak_bytes / 2**30:.2f} GiB", errors, flush=True)

@@ -42,6 +42,7 @@ COMMANDS = {
     "label": Command("label", "let a trained run, or a person, write the actions into a state-only log"),
     "rollout": Command("rollout", "let a trained run continue a state through a list of actions"),
     "export": Command("export", "write the models of a trained run as folders that plain peft loads"),
+    "judge": Command("judge", "let a language model behind an address judge written predictions"),
     "report": Command("report", "make the report of a run again from its files"),
 }
 MENU = Menu(
@@ -51,9 +52,9 @@ MENU = Menu(
     entries={name: command.does for name, command in COMMANDS.items()},
     notes=(
         "'swirl --version' prints the version.",
-        "Exit codes: 0 done; 1 training failed, a plan does not fit, or nothing was predicted; 2 bad input, or a "
-        "place that cannot be written to; 70 an error of swirl-lightning itself; 130 and 143 stopped by Ctrl-C or "
-        "SIGTERM, with a checkpoint and the command that continues.",
+        "Exit codes: 0 done; 1 training failed, a plan does not fit, nothing was predicted, or not all was judged; 2 "
+        "bad input, or a place that cannot be written to; 70 an error of swirl-lightning itself; 130 and 143 stopped "
+        "by Ctrl-C or SIGTERM, with a checkpoint and the command that continues.",
     ),
 )
 

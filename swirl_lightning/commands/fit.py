@@ -102,9 +102,9 @@ def _run(command: str, args: list[str]) -> int:
 def import_worlds() -> None:
     """Import every data module: the help lists those that are imported, and their names alone may stand for them."""
     for found in pkgutil.iter_modules(environments.__path__, f"{environments.__name__}."):
-        name = f"{found.name}.datamodule" if found.ispkg else found.name
-        if find_spec(name):  # videos are collected into a log as any other
-            import_module(name)
+        module = f"{found.name}.datamodule" if found.ispkg else found.name
+        if find_spec(module):  # what videos give is a log, which has a data module
+            import_module(module)
 
 
 class FitParser(Parser, LightningArgumentParser):

@@ -25,8 +25,8 @@ class Parser(ArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # the parser of a nested help, which jsonargparse makes without a name, is that of the running command
-        kwargs.setdefault("allow_abbrev", False)
-        super().__init__(*args, prog=kwargs.pop("prog", Parser._program), **kwargs)
+        own: dict[str, Any] = {"allow_abbrev": False, "prog": Parser._program}
+        super().__init__(*args, **own | kwargs)
 
     def parse_path(self, path: str | os.PathLike, *args: Any, **kwargs: Any) -> Namespace:
         """Read a configuration; an error names its file."""

@@ -177,7 +177,8 @@ class ScratchLM(BaseModel):
 class PretrainedLM(BaseModel):
     """A Hugging Face causal LM, frozen, with LoRA adapters on its linear layers: one per role, and the reference.
 
-    The output embedding has none, nor have routers, and of a mixture of experts the attention alone has them.
+    The output embedding has none, nor have routers, and of a mixture of experts the attention alone has them, which a
+    warning says with the share of the parameters that are without.
 
     Args:
         name: a name on the hub, a folder in the Hugging Face layout, or a folder that holds one GGUF file.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import logging
+import re
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -15,12 +17,15 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from swirl_lightning.engine.half_attention import computes_in_half
 from swirl_lightning.models.lora import FusedLora
 from swirl_lightning.models.precision import AdapterLinear, float32_forward
-from swirl_lightning.plan.counts import adapted_layers
+from swirl_lightning.plan.counts import adapted_layers, without_adapter
 from swirl_lightning.types import InputError
+
+log = logging.getLogger(__name__)
 
 
 class Weights(nn.Module, ABC):
@@ -169,6 +174,7 @@ class LoraWeights(Weights):
         model.requires_grad_(False)
         if config.target_modules == "all-linear":  # as PEFT understands it, experts among them
             config.target_modules = set(adapted_layers(model))
+            _tell_what_has_no_adapter(model)
         if not config.target_modules:
             raise InputError(
                 f"model.base.name: found no linear layer in a model of the type {model.config.model_type!r}, expected "
@@ -256,6 +262,20 @@ class LoraWeights(Weights):
         return merged
 
 
+def _tell_what_has_no_adapter(model: Any) -> None:
+    """Warn where layers that one would expect to learn do not."""
+    left_out = without_adapter(model)
+    if not left_out:
+        return
+    names = dict.fromkeys(re.sub(r"\.\d+\.", ".*.", name).removesuffix(".weight") for name in left_out)
+    total = sum(p.numel() for p in model.parameters())
+    log.warning(
+        "adapters: %s have none, which are %.1f%% of the model's parameters: PEFT's all-linear takes single linear "
+        "layers, not experts that are one tensor. All other linear layers learn (attention, as a rule)",
+        ", ".join(names), 100 * sum(left_out.values()) / total,
+    )  # fmt: skip
+
+
 def _enable_checkpointing(model: Any) -> None:
     """Hugging Face's switch, which works on layers that are in training mode; none is until the engine says so."""
     enable = (
@@ -265,3 +285,18 @@ def _enable_checkpointing(model: Any) -> None:
         enable({"use_reentrant": False, "preserve_rng_state": False})
     except ValueError as error:
         raise InputError(f"model.base.gradient_checkpointing: expected false, for this model: {error}") from error
+    for layer in model.modules():
+        if isinstance(layer, GradientCheckpointingLayer):
+            _without_dropout(layer)
+
+
+def _without_dropout(layer: Any) -> None:
+    """Some layers (OPT's, Falcon's) drop out by their own mode, in which they must be to be computed again."""
+    for name, value in vars(layer).items():
+        if name.endswith("dropout") and isinstance(value, float):
+            setattr(layer, name, 0.0)
+    if (config := getattr(layer, "config", None)) is not None:
+        layer.config = copy.copy(config)  # the model's own is exported as it was
+        for name, value in vars(config).items():
+            if name.endswith("dropout") and isinstance(value, float):
+                setattr(layer.config, name, 0.0)

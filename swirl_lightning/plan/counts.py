@@ -66,6 +66,24 @@ def adapted_layers(model: Any) -> dict[str, Any]:
     return {name: module for name, module in linear_layers(model) if name.rpartition(".")[2] not in left_out}
 
 
+def without_adapter(model: Any) -> dict[str, int]:
+    """Weights of layers that get no adapter although they are maps of a layer's, by name: their numbers.
+
+    Experts that are one tensor, what PEFT takes for experts beside them, projections of a state-space layer.
+    Embeddings, routers, norms and convolutions are no such maps.
+    """
+    adapted = adapted_layers(model)
+    linear = {f"{name}.weight": layer.weight.numel() for name, layer in linear_layers(model) if name not in adapted}
+    convolutions = {
+        f"{name}.{own}"
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Conv1d)
+        for own, _ in module.named_parameters()
+    }
+    fused = {name: p.numel() for name, p in model.named_parameters() if p.ndim == 3 and name not in convolutions}
+    return fused | linear
+
+
 def check_layers(config: Any) -> None:
     """Refuse a configuration with no layer, or with more than a model could have.
 

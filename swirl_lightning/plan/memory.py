@@ -194,14 +194,15 @@ class Memory:
         shape, b, r = self._dense, self.bytes, self.rank or 0
         D, F, Q = shape.hidden, shape.intermediate, shape.heads * shape.head_size
         if shape.rms_norm:
-            norms = (1 if shape.parallel else 2) * (4 * D + b * D)  # input in float32, output
+            norms = shape.norms * (4 * D + b * D)  # input in float32, output
             norms += 4 * (shape.heads + shape.kv_heads) * shape.head_size * shape.qk_norm
             if self.rank is None:  # the weights of norms learn too
                 norms += 2 * b * D + b * (shape.heads + shape.kv_heads) * shape.head_size * shape.qk_norm
         else:
-            norms = (1 if shape.parallel else 2) * 2 * b * D
-        inside = 4 if shape.gated else 6  # gate, its activation, up, their product; or those of a gelu
-        wide = norms + 2 * b * Q + 4 * shape.heads + b * inside * F + b * r * len(shape.linears)
+            norms = shape.norms * 2 * b * D
+        wide = norms + 2 * b * Q + 4 * shape.heads + b * shape.kept * F + b * r * len(shape.linears)
+        if shape.fused and not shape.positions:  # values are a part of what they came with; rotated, the rest is anew
+            wide += b * (Q + shape.kv_heads * shape.head_size)
         casts = b * shape.lora_parameters(r) / shape.layers if r and self.adapter_bytes != b else 0
         return tokens * wide + casts
 

@@ -27,9 +27,15 @@ class Shape:
         tied: whether input and output embedding are one.
         gated: whether the feed-forward part has a gate (Llama's has, GPT's has not).
         rms_norm: whether norms are by root mean square, computed in float32; else they are layer norms.
-        qk_norm: whether each head of queries and keys is normalised.
+        qk_norm: whether queries and keys are normalised.
         qkv_bias: whether the projections to queries, keys and values have a bias.
-        parallel: whether attention and feed-forward part read the same norm, and all linear maps have a bias.
+        norms: norms of a layer; one where attention and feed-forward part read the same.
+        biased: whether all linear maps of a layer have a bias.
+        head_bias: whether the output embedding has one.
+        fused: whether queries, keys and values come from one linear map, and the gate with what it is for.
+        wide_norm: whether the norm of queries and keys has a weight for each head.
+        positions: learned embeddings of positions; none where heads are rotated.
+        kept: values of the width of the feed-forward part that autograd keeps of it, a token.
     """
 
     vocab: int
@@ -44,12 +50,20 @@ class Shape:
     rms_norm: bool = True
     qk_norm: bool = False
     qkv_bias: bool = False
-    parallel: bool = False
+    norms: int = 2
+    biased: bool = False
+    head_bias: bool = False
+    fused: bool = False
+    wide_norm: bool = False
+    positions: int = 0
+    kept: int = 4  # gate, its activation, up, their product
 
     @property
     def linears(self) -> tuple[tuple[int, int], ...]:
         """Inputs and outputs of each linear map of a layer."""
         D, F, Q, KV = self.hidden, self.intermediate, self.heads * self.head_size, self.kv_heads * self.head_size
+        if self.fused:
+            return (D, Q + 2 * KV), (Q, D), (D, F * (2 if self.gated else 1)), (F, D)
         return (D, Q), (D, KV), (D, KV), (Q, D), *(((D, F),) * (2 if self.gated else 1)), (F, D)
 
     @property
@@ -61,12 +75,14 @@ class Shape:
     def other_parameters(self) -> int:
         """All other weights: embeddings, norms, biases."""
         width = 1 if self.rms_norm else 2
-        per_layer = self.hidden * width * (1 if self.parallel else 2) + 2 * self.head_size * self.qk_norm
-        if self.parallel:
+        heads = self.heads + self.kv_heads if self.wide_norm else 2
+        per_layer = self.hidden * width * self.norms + heads * self.head_size * self.qk_norm
+        if self.biased:
             per_layer += sum(o for _, o in self.linears)
         elif self.qkv_bias:
             per_layer += (self.heads + 2 * self.kv_heads) * self.head_size
-        embeddings = self.vocab * self.hidden * (1 if self.tied else 2) + self.vocab * self.parallel
+        embeddings = self.vocab * self.hidden * (1 if self.tied else 2) + self.vocab * self.head_bias
+        embeddings += self.positions * self.hidden
         return embeddings + self.layers * per_layer + self.hidden * width
 
     @property
@@ -104,6 +120,11 @@ GGUF_LAYER = {
     "ffn_up", "ffn_down",
 }  # fmt: skip
 """What a layer of a known kind is made of, by the names of GGUF files."""
+
+
+KEPT = {"relu": 1, "gelu": 2, "gelu_new": 5}
+"""What autograd keeps of a part without a gate, by its activation: relu's result is what the next map reads; gelu's
+input too; the others are several steps."""
 
 
 def shape_of(name: str) -> Shape | Counts:
@@ -151,26 +172,41 @@ def config_shape(config: Any) -> Shape | Counts:
 
 
 def dense_shape(config: Any) -> Shape:
-    """The shape of a decoder whose layers are like Llama's, Qwen's, Gemma's or Phi's."""
+    """The shape of a decoder whose layers are like those of Llama, Qwen, Gemma, Phi, OLMo 2, GPT-2, OPT or GPT-NeoX."""
     config = config.get_text_config(decoder=True)
     heads = config.num_attention_heads
     kind = config.model_type
-    parallel = kind in ("phi", "gpt_neox", "gptj")
+    older = kind in ("phi", "gpt_neox", "gpt2", "opt")  # no gate, layer norms, biases
+    act = str(getattr(config, "activation_function", None) or getattr(config, "hidden_act", ""))
     return Shape(
         vocab=config.vocab_size,
         hidden=config.hidden_size,
-        intermediate=config.intermediate_size,
+        intermediate=_width(config),
         layers=config.num_hidden_layers,
         heads=heads,
         kv_heads=getattr(config, "num_key_value_heads", None) or heads,
         head_size=getattr(config, "head_dim", None) or config.hidden_size // heads,
         tied=bool(config.tie_word_embeddings),
-        gated=not parallel,
+        gated=not older,
         rms_norm=hasattr(config, "rms_norm_eps"),
         qk_norm=kind.startswith(("qwen3", "gemma3", "olmo2")),
         qkv_bias=kind == "qwen2" or bool(getattr(config, "attention_bias", False)),
-        parallel=parallel,
+        norms=1 if kind == "phi" else 2,
+        biased=older,
+        head_bias=kind == "phi",
+        fused=kind in ("phi3", "gpt2", "gpt_neox"),
+        wide_norm=kind == "olmo2",
+        positions={"gpt2": 0, "opt": 2}[kind] + config.max_position_embeddings if kind in ("gpt2", "opt") else 0,
+        kept=KEPT.get(act, 6) if older else 4,
     )
+
+
+def _width(config: Any) -> int:
+    """Of the feed-forward part, as each family calls it."""
+    for name in ("intermediate_size", "ffn_dim", "n_inner"):
+        if width := getattr(config, name, None):
+            return int(width)
+    return 4 * int(config.hidden_size)
 
 
 def gguf_shape(path: Path) -> Shape | Counts:
@@ -218,4 +254,5 @@ def _read_gguf(reader: Any) -> Shape | Counts:
         rms_norm="blk.0.attn_norm.bias" not in tensors,
         qk_norm="blk.0.attn_q_norm.weight" in tensors,
         qkv_bias="blk.0.attn_q.bias" in tensors,
+        kept=4 if "blk.0.ffn_gate.weight" in tensors else 6,
     )

@@ -1,5 +1,7 @@
 """Models of many families learn in both phases, and are merged, or are refused in a line."""
 
+import re
+
 import pytest
 import torch
 from families import FAMILIES, family_model
@@ -7,10 +9,10 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM
 
 from swirl_lightning.engine import PlainTexts, SharedPrompts
-from swirl_lightning.models import LoraWeights, ScratchLM
+from swirl_lightning.models import LoraWeights, Policy, ScratchLM
 from swirl_lightning.modules import SWIRL, ForwardWorldModel, InverseDynamicsModel
 from swirl_lightning.modules.learning import GRPOOptions
-from swirl_lightning.types import InputError
+from swirl_lightning.types import Answer, InputError
 
 VOCAB = 280
 
@@ -142,3 +144,65 @@ def test_what_writes_no_text_is_refused(toy_data, toy_trainer, monkeypatch):
 def test_a_model_without_linear_layers_is_refused():
     with pytest.raises(InputError, match="found no linear layer in a model of the type 'mixtral'"):
         LoraWeights(family_model("mixtral", **{"num_hidden_layers": 0}), ["a"], LoraConfig(target_modules="all-linear"))
+
+
+WITHOUT = {
+    "mixtral": {"model.layers.*.mlp.experts.gate_up_proj", "model.layers.*.mlp.experts.down_proj"},
+    "qwen3_moe": {"model.layers.*.mlp.experts.gate_up_proj", "model.layers.*.mlp.experts.down_proj"},
+    "deepseek_v3": {
+        "model.layers.*.mlp.experts.gate_up_proj", "model.layers.*.mlp.experts.down_proj",
+        *(f"model.layers.*.mlp.{part}_proj" for part in ("gate", "up", "down")),
+        *(f"model.layers.*.mlp.shared_experts.{part}_proj" for part in ("gate", "up", "down")),
+    },
+    "falcon_h1": {"model.layers.*.mamba.dt_proj", "model.layers.*.mamba.out_proj"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [*WITHOUT, "phi3", "gpt2"])
+def test_what_gets_no_adapter_is_told_with_its_share(kind, caplog):
+    model = family_model(kind)
+    sizes = {name: p.numel() for name, p in model.named_parameters()}
+    weights = LoraWeights(model, ["fwm"], LoraConfig(r=2, lora_alpha=4, target_modules="all-linear"))
+    told = [message for message in caplog.messages if message.startswith("adapters: ")]
+    if kind not in WITHOUT:
+        assert not told
+        return
+    [message] = told
+    names, share = re.fullmatch(r"adapters: (.*) have none, which are ([\d.]+)% .*", message).groups()
+    found = set(names.split(", "))
+    assert found <= WITHOUT[kind]
+    assert found >= {name for name in WITHOUT[kind] if "dt_proj" not in name}
+    patterns = [re.compile(rf"{re.escape(name).replace('[*]', '*').replace(chr(92) + '*', '[0-9]+')}(\.weight)?")
+                for name in found]  # fmt: skip
+    left_out = [name for name in sizes if any(pattern.fullmatch(name) for pattern in patterns)]
+    assert float(share) == pytest.approx(100 * sum(map(sizes.get, left_out)) / sum(sizes.values()), abs=0.051)
+    adapted = {key.split(".lora_")[0] for key in weights.named("fwm")}
+    assert not adapted & {name.removesuffix(".weight") for name in left_out}
+
+
+@pytest.mark.parametrize(
+    ("kind", "dropouts"),
+    [
+        ("opt", {"dropout": 0.5, "attention_dropout": 0.5}),
+        ("falcon", {"hidden_dropout": 0.5, "attention_dropout": 0.5}),
+        ("gpt2", {"resid_pdrop": 0.5, "attn_pdrop": 0.5, "embd_pdrop": 0.5}),
+    ],
+)
+def test_layers_that_are_computed_again_drop_nothing_out(kind, dropouts):
+    """The gradient of gradient checkpointing is that without it, also where a layer drops out by its own mode."""
+    grads = []
+    for again in (False, True):
+        model = family_model(kind, **dropouts)
+        torch.manual_seed(1)
+        lora = LoraConfig(r=2, lora_alpha=4, target_modules="all-linear")
+        weights = LoraWeights(model, ["fwm"], lora, gradient_checkpointing=again)
+        policy = Policy(weights, "fwm", Answer())
+        policy.accumulate(
+            [(3, 5, 7, 9)], torch.tensor([0, 0]), [(4, 6, 8), (4, 2)], [3, 2],
+            lambda n, scores: (scores.logp.sum(), None), plain=True,
+        )  # fmt: skip
+        grads.append({key: p.grad for key, p in weights.named("fwm").items()})
+        assert all(getattr(model.config, name) == 0.5 for name in dropouts)  # which is exported
+    assert any(grad is not None and grad.any() for grad in grads[0].values())
+    for key, grad in grads[0].items():
+        torch.testing.assert_close(grads[1][key], grad, rtol=1e-4, atol=1e-5)

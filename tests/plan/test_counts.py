@@ -60,7 +60,7 @@ def test_a_mixture_of_experts_of_30b_is_counted():
 
 
 def test_a_run_on_an_unknown_kind_begins_with_one_row(toy_swirl, ready_swirl, caplog, monkeypatch):
-    shape = config_shape(family_config("gpt2"))
+    shape = config_shape(family_config("bloom"))
     monkeypatch.setattr(ScratchLM, "memory", lambda *args, **options: Memory(shape, bytes=4, rank=None))
     module, _ = ready_swirl()
     assert module.fwm.policy.sizes == MicroBatchSizes(1, 1, 1)

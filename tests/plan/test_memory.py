@@ -8,7 +8,7 @@ import torch
 from peft import LoraConfig
 from torch._C._profiler import _EventType
 from torch.profiler import ProfilerActivity, profile
-from transformers import AutoModelForCausalLM, GemmaConfig, LlamaConfig, PhiConfig, Qwen2Config, Qwen3Config
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, LlamaConfig
 
 from swirl_lightning.engine import MicroBatchSizes, Sampling
 from swirl_lightning.engine.forest import plant
@@ -22,14 +22,20 @@ SHAPE = {
     "vocab_size": 4096, "hidden_size": 192, "intermediate_size": 512, "num_attention_heads": 6,
     "tie_word_embeddings": True, "bos_token_id": None, "eos_token_id": 0, "pad_token_id": None,
 }  # fmt: skip
-KINDS = {"llama": LlamaConfig, "qwen2": Qwen2Config, "qwen3": Qwen3Config, "gemma": GemmaConfig, "phi": PhiConfig}
+KINDS = ("llama", "qwen2", "qwen3", "gemma", "phi", "phi3", "olmo2", "gpt2", "opt", "gpt_neox")
+OWN = {
+    "qwen3": {"head_dim": 32}, "gemma": {"head_dim": 32}, "gpt2": {"n_inner": 512},
+    "opt": {"ffn_dim": 512, "word_embed_proj_dim": 192}, "gpt_neox": {"tie_word_embeddings": False},
+}  # fmt: skip
 RANK = 8
 
 
 def made(kind="llama", layers=4, dtype=torch.float32, full=False, checkpointing=False):
     """A model's weights, and what is expected of their memory."""
-    sizes = {"head_dim": 32} if kind in ("qwen3", "gemma") else {}
-    config = KINDS[kind](**SHAPE, num_hidden_layers=layers, num_key_value_heads=2, **sizes)
+    options = SHAPE | {"num_hidden_layers": layers, "num_key_value_heads": 2} | OWN.get(kind, {})
+    if kind in ("gpt2", "opt", "gpt_neox"):
+        del options["num_key_value_heads"]
+    config = CONFIG_MAPPING[kind](**options)
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config, dtype=dtype)
     lora = LoraConfig(r=RANK, lora_alpha=8, target_modules="all-linear", lora_dropout=0.0)
@@ -56,14 +62,19 @@ def kept_for_backward(weights, masked):
     return sum(x.untyped_storage().nbytes() for x in kept.values())
 
 
+CLOSE = ("llama", "qwen2", "qwen3", "gemma")
+
+
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize(("dtype", "full"), [("float32", False), ("bfloat16", False), ("float32", True)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_autograd_keeps_of_a_layer(kind, dtype, full, masked):
+    if kind == "opt" and masked:
+        pytest.skip("it takes a mask of its own form")
     two, three = (made(kind, layers, getattr(torch, dtype), full) for layers in (2, 3))
     measured = kept_for_backward(three[0], masked) - kept_for_backward(two[0], masked)
     predicted = three[1]._saved(128) + three[1]._keys_saved(2, 64, 64, masked=masked)
-    assert predicted == pytest.approx(measured, rel=0.03 if kind != "phi" else 0.1)
+    assert predicted == pytest.approx(measured, rel=0.03 if kind in CLOSE else 0.1)
 
 
 def peak_bytes(work):
