@@ -1,6 +1,7 @@
 """A log whose states are image files, as anybody's frames are."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -64,7 +65,11 @@ def test_a_log_is_written_as_it_was_read(rows, tmp_path):
     (tmp_path / "out").mkdir()
     write_split(tmp_path / "out", "labelled", list(read), True)
     assert list(read_rows(tmp_path / "out/labelled.jsonl.gz", actions=True)) == list(read)
-    assert fields_of(read[3], tmp_path)["image"] == "frames/3.png"
+    shutil.copytree(tmp_path / "frames", tmp_path / "copy/frames")
+    write(tmp_path / "copy/log.jsonl", rows)
+    assert list(read_rows(tmp_path / "copy/log.jsonl", actions=True)) == list(read)  # the same pictures elsewhere
+    for folder in (tmp_path, tmp_path / "copy"):
+        assert fields_of(read[3], folder)["image"] == "frames/3.png"
 
 
 @pytest.mark.parametrize(
