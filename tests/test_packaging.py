@@ -101,6 +101,9 @@ def test_wheel_holds_the_data_and_the_type_marker(archives):
         for path in ROOT.glob("swirl_lightning/**/*.gz")
     }
     assert len(data) == 4
+    rubrics = {str(path.relative_to(ROOT)) for path in ROOT.glob("swirl_lightning/metrics/judge/rubrics/*.yaml")}
+    assert len(rubrics) == 4
+    data |= rubrics
     assert data | {"swirl_lightning/py.typed"} <= set(names)
 
 
