@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from swirl_lightning.commands.messages import CLASS, reworded
 from swirl_lightning.trained.aliases import check_aliases
 from swirl_lightning.types import InputError, say
+
+
+class HelpFormatter(DefaultHelpFormatter):
+    """Lines of the help, in which no name of a class is taken apart."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_long_words=False, break_on_hyphens=False)
 
 
 class Parser(ArgumentParser):
@@ -25,7 +33,7 @@ class Parser(ArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # the parser of a nested help, which jsonargparse makes without a name, is that of the running command
-        own: dict[str, Any] = {"allow_abbrev": False, "prog": Parser._program}
+        own: dict[str, Any] = {"allow_abbrev": False, "prog": Parser._program, "formatter_class": HelpFormatter}
         super().__init__(*args, **own | kwargs)
 
     def parse_path(self, path: str | os.PathLike, *args: Any, **kwargs: Any) -> Namespace:

@@ -63,7 +63,7 @@ def write_collection(out: Path, parts: Mapping[Split, list[Transition]], record:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=out) as name:
             part = Path(name)
-            files = {split: write_split(part, split, parts[split], split != "state_only") for split in SPLITS}
+            files = {split: write_split(part, split, parts[split], split != "state_only", out) for split in SPLITS}
             (part / RECORD).write_text(json.dumps({**record, "files": files}, indent=2) + "\n", encoding="utf-8")
             for path in sorted(part.iterdir(), key=lambda path: path.name == RECORD):
                 os.replace(path, out / path.name)

@@ -141,15 +141,24 @@ def _check_steps(path: Path) -> None:
             )
 
 
-def write_split(folder: Path, name: str, transitions: list[Transition], with_actions: bool) -> dict[str, Any]:
+def write_split(
+    folder: Path, name: str, transitions: list[Transition], with_actions: bool, home: Path | None = None
+) -> dict[str, Any]:
     """Write ``name.jsonl.gz``, the same bytes for the same transitions.
+
+    Args:
+        folder: where it is written.
+        name: of the split.
+        transitions: its rows.
+        with_actions: whether their actions are written.
+        home: the folder where it will lie, from which paths of pictures go; None where that is ``folder``.
 
     Returns:
         The number of transitions and the sha256 of the uncompressed bytes, for ``collection.json``.
     """
     lines = []
     for t in transitions:
-        row = fields_of(t, folder)
+        row = fields_of(t, home or folder)
         lines.append(json.dumps(row | {"action": t.action} if with_actions else row, ensure_ascii=False) + "\n")
     data = "".join(lines).encode()
     with (folder / f"{name}.jsonl.gz").open("wb") as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
