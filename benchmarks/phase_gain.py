@@ -78,9 +78,9 @@ ARMS = {
 }
 
 
-def run(seed: int, arms: list[str], options: tuple[str, ...], folder: Path, ledger: Ledger) -> None:
+def run(seed: int, arms: list[str], config: Path, options: tuple[str, ...], folder: Path, ledger: Ledger) -> None:
     """The arms of a seed, one after the other; those that others begin with come first, wanted or not."""
-    fixed = (*options[:2], "--seed_everything", str(seed), *options[2:])
+    fixed = ("--config", str(config), "--seed_everything", str(seed), *options)
     make(seed, "warm-up", (*fixed, "--trainer.iteration", "[]", "--trainer.iterations", "0"), folder, ledger)
     for name, arm in ARMS.items():
         wanted = name in arms or name in {ARMS[other].start for other in arms}
@@ -180,11 +180,13 @@ def main() -> None:
     }
     ledger = Ledger(options.out or Path(f"benchmarks/results/{name}.json"), about)
     runs = options.runs or Path("runs") / name
-    fixed = ("--config", str(CONFIGS / config), *data, *path, *model)
+    fixed = (*data, *path, *model)
     with ThreadPoolExecutor(options.jobs) as pool:
-        for each in [
-            pool.submit(run, seed, options.arms, fixed, runs / f"seed{seed}", ledger) for seed in options.seeds
-        ]:
+        made = [
+            pool.submit(run, seed, options.arms, CONFIGS / config, fixed, runs / f"seed{seed}", ledger)
+            for seed in options.seeds
+        ]
+        for each in made:
             each.result()
     print(table(ledger.content))
 

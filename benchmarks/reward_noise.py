@@ -21,6 +21,7 @@ import platform
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -106,10 +107,9 @@ def spellings(model: SWIRL, rows: Any, codes: Any, targets: list[Ids], rollouts:
     """How many valid edits are not the canonical one, and what of the reward the spelling is, in nats per token."""
     valid = [n for n, text in enumerate(task.texts) if text is not None and rollouts.finished[n]]
     places = [(n, int(rollouts.prompt_of[n])) for n in valid]
-    canonical = model.codec.__class__(
-        model.codec.tokenizer, model.layouts, model.codec.state_form, model.codec.max_tokens, model.codec.state_form
-    )
-    others = [(n, p, canonical.given(rows[p], rollouts.completions[n])) for n, p in places]
+    said = [replace(rows[p], next_state=task.texts[n]) for n, p in places]
+    canonical = model.codec.encode_next_states(said, model.codec.state_form)
+    others = [(n, p, ids) for (n, p), ids in zip(places, canonical, strict=True)]
     changed = [(n, p, ids) for n, p, ids in others if ids != rollouts.completions[n]]
     share = float(rollouts.counts[[n for n, *_ in changed]].sum() / rollouts.counts[valid].sum()) if changed else 0.0
     if not changed:

@@ -155,7 +155,7 @@ def read_image(path: Path) -> np.ndarray:
         InputError: there is no such file, or it is no image.
     """
     try:
-        with _pillow().open(path) as image:
+        with pillow().open(path) as image:
             return np.asarray(image.convert("RGB"))
     except OSError as error:  # of which Pillow's own are one
         raise InputError(f"{path}: found no readable image ({error}), expected a PNG or JPEG file") from error
@@ -163,7 +163,7 @@ def read_image(path: Path) -> np.ndarray:
 
 def write_image(path: Path, pixels_HW3: np.ndarray) -> None:
     """Write an image file, in the format that its name ends in."""
-    _pillow().fromarray(pixels_HW3).save(path)
+    pillow().fromarray(pixels_HW3).save(path)
 
 
 def framed(pixels_HW3: np.ndarray, marks_RC: np.ndarray) -> np.ndarray:
@@ -181,7 +181,7 @@ def framed(pixels_HW3: np.ndarray, marks_RC: np.ndarray) -> np.ndarray:
 def png(pixels_HW3: np.ndarray) -> bytes:
     """A picture as the bytes of a PNG file."""
     buffer = io.BytesIO()
-    _pillow().fromarray(pixels_HW3).save(buffer, "PNG")
+    pillow().fromarray(pixels_HW3).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -193,7 +193,7 @@ def strip(pictures: Sequence[np.ndarray]) -> np.ndarray:
 
 def write_film(path: Path, pictures: Sequence[np.ndarray], seconds: float = 1.0) -> None:
     """Write a GIF that shows pictures one after another, again and again."""
-    first, *others = (_pillow().fromarray(picture) for picture in pictures)
+    first, *others = (pillow().fromarray(picture) for picture in pictures)
     options = {"save_all": True, "append_images": others, "duration": round(1000 * seconds), "loop": 0}
     first.save(path, "GIF", **options)
 
@@ -210,9 +210,16 @@ def _pixels_of_file(path: Path) -> np.ndarray:
     return read_image(path)
 
 
-def _pillow() -> Any:
+def pillow() -> Any:
+    """Pillow's ``Image``.
+
+    Raises:
+        InputError: it is not installed.
+    """
     try:
         from PIL import Image
     except ImportError as error:
-        raise InputError("pictures need Pillow, found none: pip install 'swirl-lightning[vision]'") from error
+        raise InputError(
+            "pictures need the package pillow, which is not installed; pip install 'swirl-lightning[vision]'"
+        ) from error
     return Image

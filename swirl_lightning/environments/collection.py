@@ -44,6 +44,13 @@ def describe_run(
     }
 
 
+def share_seen(parts: Mapping[Split, Sequence[Transition]]) -> float:
+    """The share of held-out transitions that also occur in training, in another game that looks the same."""
+    seen = {(t.state, t.next_state) for split in ("labelled", "state_only") for t in parts[split]}
+    held_out = [(t.state, t.next_state) for split in ("validation", "test") for t in parts[split]]
+    return round(sum(pair in seen for pair in held_out) / max(1, len(held_out)), 4)
+
+
 def write_collection(out: Path, parts: Mapping[Split, list[Transition]], record: Mapping[str, Any]) -> None:
     """Write a file for each split, without the actions of ``state_only``, and the record with their hashes.
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NamedTuple
 
+from swirl_lightning.environments.rows import FIELDS
 from swirl_lightning.types import InputError, Stopped, Transition, writing
 
 PLAYED = "played.jsonl"
-FIELDS = ("episode", "step", "state", "next_state", "action")
 log = logging.getLogger(__name__)
 
 
@@ -68,7 +68,7 @@ class Played:
             with writing(self.path):
                 if self._file is None:
                     self._begin()
-                rows = [[getattr(t, field) for field in FIELDS] for t in made.transitions]
+                rows = [[getattr(t, field) for field in (*FIELDS, "action")] for t in made.transitions]
                 self._write({"game": name, "transitions": rows, "notes": made.notes})
             self._games[name] = made
         return self._games[name]

@@ -13,7 +13,7 @@ from gain_runs import Ledger
 from swirl_lightning.commands import main
 
 ROOT = Path(__file__).parents[2]
-CONFIG = ("--config", str(ROOT / "configs/textworld.yaml"))
+CONFIG = ROOT / "configs/textworld.yaml"
 HERE = ("--model.base.init_args.name", "/here", "--data.init_args.path", "/there")
 METRICS = {"fwm/exact_match": 0.75, "idm/exact_match": 0.7, "fwm/logp": -0.1, "idm/logp": -0.4}
 
@@ -43,7 +43,7 @@ def ledger(tmp_path):
 
 
 def test_what_an_arm_begins_with_is_made_first(made, tmp_path):
-    phase_gain.run(11, ["bootstrap, elbo"], (*CONFIG, *HERE), tmp_path, ledger(tmp_path))
+    phase_gain.run(11, ["bootstrap, elbo"], CONFIG, HERE, tmp_path, ledger(tmp_path))
     assert list(made) == ["warm-up", "bootstrap", "bootstrap, elbo"]
     starts = {name: options[options.index("--model.init_from") + 1] for name, options in list(made.items())[1:]}
     assert [Path(start).parents[2].name for start in starts.values()] == ["warm-up", "bootstrap"]
@@ -52,20 +52,20 @@ def test_what_an_arm_begins_with_is_made_first(made, tmp_path):
 
 
 def test_what_is_known_is_not_made_again(made, tmp_path):
-    phase_gain.run(11, ["bootstrap"], CONFIG, tmp_path, ledger(tmp_path))
+    phase_gain.run(11, ["bootstrap"], CONFIG, (), tmp_path, ledger(tmp_path))
     made.clear()
-    phase_gain.run(11, ["bootstrap", "sft-continue"], CONFIG, tmp_path, ledger(tmp_path))
+    phase_gain.run(11, ["bootstrap", "sft-continue"], CONFIG, (), tmp_path, ledger(tmp_path))
     assert list(made) == ["sft-continue"]
     (tmp_path / "bootstrap/version_0/checkpoints/last.ckpt").unlink()  # weights that an arm to come begins with
     made.clear()
-    phase_gain.run(11, ["bootstrap, elbo"], CONFIG, tmp_path / "again", ledger(tmp_path))
+    phase_gain.run(11, ["bootstrap, elbo"], CONFIG, (), tmp_path / "again", ledger(tmp_path))
     assert list(made) == ["warm-up", "bootstrap", "bootstrap, elbo"]
 
 
 def test_table(made, tmp_path):
     kept = ledger(tmp_path)
     for seed in (11, 12):
-        phase_gain.run(seed, ["bootstrap, elbo"], CONFIG, tmp_path / str(seed), kept)
+        phase_gain.run(seed, ["bootstrap, elbo"], CONFIG, (), tmp_path / str(seed), kept)
     *_, warm, bootstrap, both = phase_gain.table(kept.content).splitlines()
     assert warm == "| warm-up | 11, 12 | 0.750 ± 0.000 | 0.700 ± 0.000 | -0.100 | -0.400 |  |  |"
     gain = "0.850 ± 0.000 (+10.0 ± 0.0; 2 of 2)"
@@ -76,8 +76,7 @@ def test_table(made, tmp_path):
 @pytest.mark.parametrize("name", phase_gain.ARMS)
 @pytest.mark.parametrize("config", phase_gain.WORLDS.values())
 def test_swirl_knows_the_options(name, config, made, tmp_path, capsys):
-    config = ("--config", str(ROOT / "configs" / config))
-    phase_gain.run(11, [name], config, tmp_path, ledger(tmp_path))
+    phase_gain.run(11, [name], ROOT / "configs" / config, (), tmp_path, ledger(tmp_path))
     with pytest.raises(SystemExit) as end:
         main(["fit", *made[name], "--print_config"])
     assert end.value.code == 0
@@ -86,7 +85,7 @@ def test_swirl_knows_the_options(name, config, made, tmp_path, capsys):
 
 def test_a_metric_that_rows_lack_is_no_column(made, tmp_path):
     kept = ledger(tmp_path)
-    phase_gain.run(11, ["bootstrap"], CONFIG, tmp_path, kept)
+    phase_gain.run(11, ["bootstrap"], CONFIG, (), tmp_path, kept)
     assert "FWM delta F1" not in phase_gain.table(kept.content)
     for row in kept.content["rows"]:
         row["stages"][-1]["metrics"]["fwm/delta_f1"] = 0.5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from swirl_lightning.environments.collection import describe_run, write_collection
+from swirl_lightning.environments.collection import describe_run, share_seen, write_collection
 from swirl_lightning.environments.minigrid.room import act, choices, make_room, picture
 from swirl_lightning.environments.splits import SPLITS, Fractions, Split, assign_splits, kind
 from swirl_lightning.types import InputError, Transition, writing
@@ -58,7 +58,7 @@ def collect_minigrid(
         for n in range(episodes):
             parts[split_of[_name(n)]] += walk(n, steps, size, things, seed, out / IMAGES)
     record = describe_run("minigrid", out, arguments, ["minigrid", "numpy"]) | {
-        "held_out_seen_in_training": _share_seen(parts)
+        "held_out_seen_in_training": share_seen(parts)
     }
     write_collection(out, parts, record)
 
@@ -84,10 +84,3 @@ def walk(episode: int, steps: int, size: int, things: int, seed: int, images: Pa
 
 def _name(episode: int) -> str:
     return f"e{episode:04d}"
-
-
-def _share_seen(parts: dict[Split, list[Transition]]) -> float:
-    """The share of held-out transitions that also occur in training, in another episode."""
-    seen = {(t.state, t.next_state) for split in ("labelled", "state_only") for t in parts[split]}
-    held_out = [(t.state, t.next_state) for split in ("validation", "test") for t in parts[split]]
-    return round(sum(pair in seen for pair in held_out) / max(1, len(held_out)), 4)

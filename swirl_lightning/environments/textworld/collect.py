@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from swirl_lightning.environments.collection import describe_run, write_collection
+from swirl_lightning.environments.collection import describe_run, share_seen, write_collection
 from swirl_lightning.environments.played import Game, Played
 from swirl_lightning.environments.splits import SPLITS, Fractions, Split, assign_splits
 from swirl_lightning.environments.textworld.room import describe
@@ -92,7 +92,7 @@ def _write(
 ) -> None:
     record = describe_run("textworld", out, arguments, ["textworld", "numpy"]) | {
         "games": {split: [game for game, its in split_of.items() if its == split] for split in SPLITS},
-        "held_out_seen_in_training": _share_seen(parts),
+        "held_out_seen_in_training": share_seen(parts),
     }
     write_collection(out, parts, record)
 
@@ -110,13 +110,6 @@ def play(game: int, steps: int, seed: int, world: World) -> list[Transition]:
 
 def _game_id(game: int) -> str:
     return f"g{game:03d}"
-
-
-def _share_seen(parts: dict[Split, list[Transition]]) -> float:
-    """The share of held-out transitions that also occur in training, in another game of the same look."""
-    seen = {(t.state, t.next_state) for split in ("labelled", "state_only") for t in parts[split]}
-    held_out = [(t.state, t.next_state) for split in ("validation", "test") for t in parts[split]]
-    return round(sum(pair in seen for pair in held_out) / max(1, len(held_out)), 4)
 
 
 def _make_game(seed: int, world: World) -> Made:

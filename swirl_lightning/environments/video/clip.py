@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from swirl_lightning.codecs.pictures import PICTURE, name_of, write_image
 from swirl_lightning.environments.video.frames import Reading, sample_frames
-from swirl_lightning.environments.video.likeness import Rule, grey, is_black, is_duplicate, load_pillow, within
+from swirl_lightning.environments.video.likeness import Rule, grey, is_black, is_duplicate, within
 from swirl_lightning.types import writing
 
 IMAGES, PARTS = "images", ".parts"
@@ -100,13 +101,12 @@ def given_up(job: Job, problem: str) -> Facts:
 
 
 def write_picture(out: Path, pixels_HW3: np.ndarray) -> str:
-    """Write a picture as a PNG file that size and pixels name, and return its path from the log's folder on."""
-    content = repr(pixels_HW3.shape).encode() + pixels_HW3.tobytes()
-    path = out / IMAGES / f"{blake2b(content, digest_size=16).hexdigest()}.png"
+    """Write a picture as a PNG file that its content names, and return its path from the log's folder on."""
+    path = out / IMAGES / f"{name_of(pixels_HW3).removeprefix(PICTURE)}.png"
     if not path.exists():
-        part = out / PARTS / f"{path.name}.{os.getpid()}.part"  # with them goes what a killed run leaves
+        part = out / PARTS / f"{os.getpid()}.{path.name}"  # with them goes what a killed run leaves
         with writing(path):
-            load_pillow().fromarray(pixels_HW3).save(part, format="PNG")
+            write_image(part, pixels_HW3)
             os.replace(part, path)
     return f"{IMAGES}/{path.name}"
 

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from swirl_lightning.codecs.pictures import pillow
 from swirl_lightning.environments.collection import RECORD, describe_run
 from swirl_lightning.environments.video.clip import IMAGES, PARTS, Facts, Job
 from swirl_lightning.environments.video.frames import SUFFIXES, load_av
-from swirl_lightning.environments.video.likeness import Rule, load_pillow
+from swirl_lightning.environments.video.likeness import Rule
 from swirl_lightning.environments.video.pool import read_clips
 from swirl_lightning.types import InputError, Stopped, check_number, writing
 
@@ -65,7 +66,7 @@ def collect_video(
     check_number("--duplicate", duplicate, above=0, most=1)
     check_number("--black", black, above=0, most=1)
     check_number("--processes", 1 if processes is None else processes, least=1)
-    load_av(), load_pillow()
+    load_av(), pillow()
     arguments = {
         "every": every, "longest_side": longest_side, "compare_size": compare_size, "duplicate": duplicate,
         "black": black,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from swirl_lightning.types import InputError
+from swirl_lightning.codecs.pictures import pillow
 
 DARK = 16
 """Brightness, of 0 to 255, below which a pixel is nearly black: what studio video calls black."""
@@ -29,8 +29,8 @@ class Rule(NamedTuple):
 
 def grey(pixels_HW3: np.ndarray, size: int) -> np.ndarray:
     """A frame in grey, at a size. [size, size], uint8"""
-    image = load_pillow().fromarray(np.ascontiguousarray(pixels_HW3)).convert("L")
-    return np.asarray(image.resize((size, size), load_pillow().Resampling.BOX))
+    image = pillow().fromarray(np.ascontiguousarray(pixels_HW3)).convert("L")
+    return np.asarray(image.resize((size, size), pillow().Resampling.BOX))
 
 
 def is_black(grey_SS: np.ndarray, rule: Rule) -> bool:
@@ -49,25 +49,9 @@ def within(pixels_HW3: np.ndarray, longest_side: int) -> np.ndarray:
     """A frame scaled down so far that neither side is longer; a smaller one stays as it is. [H, W, 3], uint8"""
     if max(pixels_HW3.shape[:2]) <= longest_side:
         return np.ascontiguousarray(pixels_HW3)
-    image = load_pillow().fromarray(np.ascontiguousarray(pixels_HW3))
-    image.thumbnail((longest_side, longest_side), load_pillow().Resampling.LANCZOS)
+    image = pillow().fromarray(np.ascontiguousarray(pixels_HW3))
+    image.thumbnail((longest_side, longest_side), pillow().Resampling.LANCZOS)
     return np.asarray(image)
-
-
-@cache
-def load_pillow() -> Any:
-    """Pillow's ``Image``.
-
-    Raises:
-        InputError: it is not installed.
-    """
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise InputError(
-            "swirl collect video: the package pillow is not installed; pip install 'swirl-lightning[video]'"
-        ) from error
-    return Image
 
 
 @cache

@@ -8,13 +8,15 @@ the judge is told that nothing between them is an instruction to it.
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from swirl_lightning.codecs.pictures import png as encode_png
+from swirl_lightning.codecs.pictures import read_image
 from swirl_lightning.metrics.judge.rubric import Rubric
 from swirl_lightning.types import InputError
 
@@ -112,22 +114,10 @@ def png(path: Path) -> bytes:
     Raises:
         InputError: there is no such file, or it is no image.
     """
-    try:
-        data = path.read_bytes()
-        if data.startswith(_PNG):
+    with suppress(OSError):  # which the next line tells
+        if (data := path.read_bytes()).startswith(_PNG):
             return data
-        from PIL import Image
-
-        buffer = io.BytesIO()
-        with Image.open(io.BytesIO(data)) as image:
-            image.convert("RGB").save(buffer, format="PNG")
-        return buffer.getvalue()
-    except ImportError as error:
-        raise InputError(
-            f"{path}: found no PNG file; others need Pillow: pip install 'swirl-lightning[video]'"
-        ) from error
-    except OSError as error:  # of which Pillow's own are one
-        raise InputError(f"{path}: found no readable image ({error}), expected a PNG or JPEG file") from error
+    return encode_png(read_image(path))
 
 
 def _task(rubric: Rubric, mark: str) -> str:
