@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from swirl_lightning.environments.collection import check_episodes, describe_run, read_collection, write_collection
+from swirl_lightning.environments.collection import (
+    check_episodes,
+    describe_run,
+    read_collection,
+    share_seen,
+    write_collection,
+)
 from swirl_lightning.environments.splits import SPLITS
 from swirl_lightning.types import InputError, Transition
 
@@ -108,3 +114,11 @@ def test_a_step_that_begins_elsewhere_is_named(episode):
     steps[3] = Transition("a", 3, "elsewhere", steps[3].next_state, "go")
     with pytest.raises(InputError, match=r"episode 'a', step 3: .* gap: .* not the next_state of step 2"):
         check_episodes(Path("x"), steps)
+
+
+def test_the_share_of_held_out_steps_that_training_has_seen():
+    """Whatever their episode; the halves of training count alike, and so do both held-out splits."""
+    a, b, c = (Transition(name, 0, f"at {name}", f"beyond {name}") for name in "abc")
+    parts = {"labelled": [a], "state_only": [b], "validation": [replace(a, episode="other")], "test": [b, c, c]}
+    assert share_seen(parts) == 0.5
+    assert share_seen(parts | {"state_only": [c]}) == 0.75
