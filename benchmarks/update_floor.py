@@ -122,7 +122,7 @@ def run(phase: str, updates: int, options: list[str]) -> dict[str, Any]:
 
 def table(content: dict[str, Any]) -> str:
     """Seconds of an update by part, and its floor."""
-    lines = ["| update | whole | " + " | ".join(PARTS) + " | tokens | floor | times the floor |", "|" + " --- |" * 8]
+    lines = ["| phase | whole | " + " | ".join(PARTS) + " | tokens | floor | times the floor |", "|" + " --- |" * 8]
     for name, its in content["runs"].items():
         parts = " | ".join(f"{its['seconds'][part]:.1f} s" for part in PARTS)
         whole, floor = its["seconds"]["all"], sum(its["floor"].values())

@@ -10,7 +10,7 @@ import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from swirl_lightning.codecs import Codec
-from swirl_lightning.codecs.pictures import png, strip
+from swirl_lightning.pictures import png, strip
 from swirl_lightning.types import Prediction, Transition
 
 IN_TENSORBOARD = 4

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from swirl_lightning.codecs.base import Codec, CodecForm, place
-from swirl_lightning.codecs.pictures import (
+from swirl_lightning.codecs.tiles import cut
+from swirl_lightning.pictures import (
     CODES,
     Codebook,
     framed,
@@ -24,7 +25,6 @@ from swirl_lightning.codecs.pictures import (
     read_codes,
     write_codes,
 )
-from swirl_lightning.codecs.tiles import cut
 from swirl_lightning.types import Answer, Ids, InputError, StateForm, Transition
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from swirl_lightning.codecs.base import Codec, CodecForm, indent, place
 from swirl_lightning.codecs.delta import decode_delta, encode_delta
 from swirl_lightning.codecs.layout import Layout
-from swirl_lightning.codecs.pictures import is_known
+from swirl_lightning.pictures import is_known
 from swirl_lightning.types import Answer, Ids, InputError, Reads, StateForm, Transition
 
 

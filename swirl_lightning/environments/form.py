@@ -9,8 +9,8 @@ from pathlib import Path
 from textwrap import fill
 
 from swirl_lightning.codecs.delta_diff import changed_ranges
-from swirl_lightning.codecs.pictures import file_of, is_known
 from swirl_lightning.environments.rows import fields_of, scan_rows
+from swirl_lightning.pictures import file_of, is_known
 from swirl_lightning.types import InputError, Transition
 
 LONGEST = 60

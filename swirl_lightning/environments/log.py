@@ -10,7 +10,6 @@ from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from swirl_lightning.codecs.pictures import is_picture
 from swirl_lightning.environments.asking import FEWEST_EPISODES, FEWEST_LABELS
 from swirl_lightning.environments.collection import RECORD, read_collection
 from swirl_lightning.environments.files import FilesDataModule
@@ -19,6 +18,7 @@ from swirl_lightning.environments.splits import SPLITS, Fractions, Split, assign
 from swirl_lightning.environments.table import pick, values
 from swirl_lightning.metrics import PredictionMetric
 from swirl_lightning.metrics.pictures import picture_metrics
+from swirl_lightning.pictures import is_picture
 from swirl_lightning.types import InputError, Transition
 
 log = logging.getLogger(__name__)

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from swirl_lightning.pictures import file_of, is_known, name_picture
 from swirl_lightning.types import InputError, Transition
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
@@ -168,8 +169,6 @@ def write_split(
 
 def fields_of(t: Transition, folder: Path) -> dict[str, Any]:
     """What a row of a log in a folder says of a transition, but for its action."""
-    from swirl_lightning.codecs.pictures import file_of, is_known  # here: a collector must start without it
-
     row: dict[str, Any] = {}
     for field in FIELDS:
         value = getattr(t, field)
@@ -263,8 +262,6 @@ def _check(where: str, row: Any, folder: Path) -> Transition:
 
 def _picture(where: str, field: str, row: dict[str, Any], folder: Path) -> str:
     """The state that the image file of a row shows."""
-    from swirl_lightning.codecs.pictures import name_picture  # here: a collector must start without it
-
     _check_text(where, field, row[field])
     if both := [state for state, image in IMAGES.items() if image == field and state in row]:
         raise InputError(f"{where}: found {field} and {both[0]}, expected one of them; a state is a picture or a text")

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from swirl_lightning.codecs.pictures import pixels
 from swirl_lightning.codecs.tiles import cut
 from swirl_lightning.metrics.base import PredictionMetric
+from swirl_lightning.pictures import pixels
 from swirl_lightning.types import Prediction, Transition
 
 MOST_DB = 60.0

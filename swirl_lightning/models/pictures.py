@@ -11,9 +11,9 @@ import numpy as np
 from swirl_lightning.codecs import Codec, CodecForm, indent
 from swirl_lightning.codecs.patches import learn_patches
 from swirl_lightning.codecs.picture import PictureCodec
-from swirl_lightning.codecs.pictures import file_of, is_picture, pixels
 from swirl_lightning.codecs.tiles import Tiles
 from swirl_lightning.models.base import ScratchLM
+from swirl_lightning.pictures import file_of, is_picture, pixels
 from swirl_lightning.types import InputError, check_number
 
 

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from swirl_lightning.codecs.pictures import is_picture, pixels
 from swirl_lightning.engine import Sampling
 from swirl_lightning.environments.rows import scan_rows
 from swirl_lightning.modules import SWIRL
 from swirl_lightning.modules.prediction import predict_next
+from swirl_lightning.pictures import is_picture, pixels
 from swirl_lightning.trained.load import environment_of
 from swirl_lightning.types import InputError, check_number
 
@@ -70,7 +70,7 @@ class WorldModelEnv(gymnasium.Env[Any, str]):
     Args:
         model: of ``load_run``.
         starts: first states, or a log, of whose episodes the first states are taken. A picture is a state by the name
-            that ``codecs.pictures.name_picture`` gives it.
+            that ``pictures.name_picture`` gives it.
         reward: of (state, action, next state).
         terminated: whether (state, action, next state) ends the episode; None never ends it.
         environment: whose prompts are used; None takes the only one that the run had.

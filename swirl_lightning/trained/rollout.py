@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from swirl_lightning.codecs.pictures import SUFFIXES, name_picture, png, strip, write_film
 from swirl_lightning.engine import Sampling
 from swirl_lightning.modules import SWIRL
 from swirl_lightning.modules.prediction import predict_next
+from swirl_lightning.pictures import SUFFIXES, name_picture, png, strip, write_film
 from swirl_lightning.trained.files import read_text, whole
 from swirl_lightning.trained.load import environment_of
 from swirl_lightning.types import InputError, check_number

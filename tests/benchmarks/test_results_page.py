@@ -156,7 +156,7 @@ UPDATES = [
     row
     for page in ("README.md", "docs/speed.md")
     for _, row in tables((ROOT / page).read_text(encoding="utf-8"))
-    if "update" in row
+    if next(iter(row)) == "update"
 ]
 
 

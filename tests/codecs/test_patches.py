@@ -5,8 +5,8 @@ import pytest
 
 from swirl_lightning.codecs import patches
 from swirl_lightning.codecs.patches import learn_patches
-from swirl_lightning.codecs.pictures import psnr
 from swirl_lightning.codecs.tiles import Tiles, cut
+from swirl_lightning.pictures import psnr
 
 CELL = 4
 

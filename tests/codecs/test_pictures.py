@@ -5,7 +5,9 @@ import pytest
 
 from swirl_lightning.codecs import CodecForm, Layout
 from swirl_lightning.codecs.picture import PictureCodec
-from swirl_lightning.codecs.pictures import (
+from swirl_lightning.codecs.tiles import Tiles, cut
+from swirl_lightning.models import ScratchPictureLM
+from swirl_lightning.pictures import (
     is_picture,
     name_picture,
     pixels,
@@ -15,8 +17,6 @@ from swirl_lightning.codecs.pictures import (
     write_codes,
     write_image,
 )
-from swirl_lightning.codecs.tiles import Tiles, cut
-from swirl_lightning.models import ScratchPictureLM
 from swirl_lightning.types import InputError, Transition
 
 CELL, ROWS, COLUMNS, CODES = 4, 2, 3, 7

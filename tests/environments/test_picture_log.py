@@ -10,10 +10,10 @@ import pyarrow.parquet
 import pytest
 
 from swirl_lightning.codecs import CodecForm, Layout
-from swirl_lightning.codecs.pictures import name_of, pixels, write_image
 from swirl_lightning.environments.log import LogDataModule
 from swirl_lightning.environments.rows import fields_of, read_rows, write_split
 from swirl_lightning.models import ScratchLM
+from swirl_lightning.pictures import name_of, pixels, write_image
 from swirl_lightning.types import InputError
 
 FRAMES = np.random.default_rng(1).integers(0, 256, (6, 8, 16, 3), np.uint8)

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from swirl_lightning.codecs.pictures import place_picture
 from swirl_lightning.metrics.pictures import MOST_DB, picture_metrics
+from swirl_lightning.pictures import place_picture
 from swirl_lightning.types import Prediction, Transition
 
 RNG = np.random.default_rng(0)

@@ -14,9 +14,9 @@ from gymnasium.utils.env_checker import check_env
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from swirl_lightning.codecs.pictures import name_picture, pixels, write_image
 from swirl_lightning.environments.rows import read_rows
 from swirl_lightning.modules.prediction import predict_next
+from swirl_lightning.pictures import name_picture, pixels, write_image
 from swirl_lightning.trained.export import export
 from swirl_lightning.trained.gym import WorldModelEnv
 from swirl_lightning.trained.label import label

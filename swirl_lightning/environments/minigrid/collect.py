@@ -8,6 +8,7 @@ from pathlib import Path
 from swirl_lightning.environments.collection import describe_run, share_seen, write_collection
 from swirl_lightning.environments.minigrid.room import act, choices, make_room, picture
 from swirl_lightning.environments.splits import SPLITS, Fractions, Split, assign_splits, kind
+from swirl_lightning.pictures import place_picture
 from swirl_lightning.types import InputError, Transition, writing
 
 IMAGES = "images"
@@ -65,8 +66,6 @@ def collect_minigrid(
 
 def walk(episode: int, steps: int, size: int, things: int, seed: int, images: Path) -> list[Transition]:
     """The transitions of one episode. They depend on the arguments alone, not on other episodes."""
-    from swirl_lightning.codecs.pictures import place_picture  # here: a collector must start without it
-
     rng = random.Random(f"{seed}/{episode}")
     room = make_room(rng, size, things)
     state, transitions = place_picture(images, picture(room)), []

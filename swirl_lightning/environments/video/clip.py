@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from swirl_lightning.codecs.pictures import PICTURE, name_of, write_image
 from swirl_lightning.environments.video.frames import Reading, sample_frames
 from swirl_lightning.environments.video.likeness import Rule, grey, is_black, is_duplicate, within
+from swirl_lightning.pictures import PICTURE, name_of, write_image
 from swirl_lightning.types import writing
 
 IMAGES, PARTS = "images", ".parts"

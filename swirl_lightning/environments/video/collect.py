@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from swirl_lightning.codecs.pictures import pillow
 from swirl_lightning.environments.collection import RECORD, describe_run
 from swirl_lightning.environments.video.clip import IMAGES, PARTS, Facts, Job
 from swirl_lightning.environments.video.frames import SUFFIXES, load_av
 from swirl_lightning.environments.video.likeness import Rule
 from swirl_lightning.environments.video.pool import read_clips
+from swirl_lightning.pictures import pillow
 from swirl_lightning.types import InputError, Stopped, check_number, writing
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from swirl_lightning.codecs.pictures import pillow
+from swirl_lightning.pictures import pillow
 
 DARK = 16
 """Brightness, of 0 to 255, below which a pixel is nearly black: what studio video calls black."""

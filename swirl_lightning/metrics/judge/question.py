@@ -15,9 +15,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from swirl_lightning.codecs.pictures import png as encode_png
-from swirl_lightning.codecs.pictures import read_image
 from swirl_lightning.metrics.judge.rubric import Rubric
+from swirl_lightning.pictures import png as encode_png
+from swirl_lightning.pictures import read_image
 from swirl_lightning.types import InputError
 
 State = str | Path

@@ -8,10 +8,10 @@ import pytest
 
 pytest.importorskip("minigrid")
 
-from swirl_lightning.codecs.pictures import pixels
 from swirl_lightning.environments.minigrid import MiniGridDataModule
 from swirl_lightning.environments.minigrid.collect import collect_minigrid, walk
 from swirl_lightning.environments.minigrid.room import TILE, act, choices, make_room, picture
+from swirl_lightning.pictures import pixels
 from swirl_lightning.types import InputError
 
 OPTIONS = {"episodes": 12, "steps": 12}
