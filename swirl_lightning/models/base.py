@@ -192,6 +192,11 @@ class PretrainedLM(BaseModel):
         gradient_checkpointing: compute each layer again in backward: less memory, about a third more time.
     """
 
+    model_class: Any = AutoModelForCausalLM
+    """What the weights are loaded as."""
+    unquantized: tuple[str, ...] | None = None
+    """Parts that are never quantised; None leaves out the output embedding alone."""
+
     def __init__(
         self,
         name: str,
@@ -231,12 +236,17 @@ class PretrainedLM(BaseModel):
                 bnb_4bit_quant_type="nf4",
                 bnb_4bit_use_double_quant=True,
                 bnb_4bit_compute_dtype=dtype,
+                llm_int8_skip_modules=None if self.unquantized is None else list(self.unquantized),
             )
-        model = self._load(AutoModelForCausalLM, **options)
+        model = self._load(self.model_class, **options)
         prepare_quantized(model)
         quicker_attention(model)
+        self.prepare(model)
         lora = LoraConfig(r=self.lora_rank, lora_alpha=self.lora_alpha, target_modules="all-linear", lora_dropout=0.0)
         return LoraWeights(model, names, lora, getattr(torch, self.adapter_dtype), self.gradient_checkpointing)
+
+    def prepare(self, model: Any) -> None:
+        """Change of a model that has been loaded what stands in the way of training it."""
 
     def memory(self, device: torch.device, *, sets: int, moments: int) -> Memory:  # noqa: D102
         on_gpu = device.type == "cuda"  # which need not be there
@@ -254,6 +264,7 @@ class PretrainedLM(BaseModel):
 
     def _load(self, auto_class: Any, **options: Any) -> Any:
         gguf = gguf_file(self.name)
+        has_weights = auto_class not in (AutoTokenizer, AutoConfig)
         if gguf and self.quantize != "none":
             raise InputError(
                 f"model.base.quantize: {self.quantize} with the GGUF file {gguf}, whose weights are loaded as "
@@ -261,13 +272,17 @@ class PretrainedLM(BaseModel):
             )
         if gguf:
             options["gguf_file"] = gguf
-            if auto_class is AutoModelForCausalLM and hasattr(transformers, "GgufConfig"):
+            if has_weights and hasattr(transformers, "GgufConfig"):
                 # newer releases may leave the weights packed, which cannot be trained on
                 options["quantization_config"] = transformers.GgufConfig(dequantize=True)
         try:
-            if auto_class is AutoModelForCausalLM and not gguf:
+            if not has_weights:
+                return auto_class.from_pretrained(self.name, trust_remote_code=False, **options)
+            if not gguf:
                 check_layers(AutoConfig.from_pretrained(self.name, trust_remote_code=False))  # cheaper to find here
-            return auto_class.from_pretrained(self.name, trust_remote_code=False, **options)
+            model, found = auto_class.from_pretrained(
+                self.name, trust_remote_code=False, output_loading_info=True, **options
+            )
         except (torch.OutOfMemoryError, InputError):
             raise
         except Exception as error:  # a damaged file can fail anywhere
@@ -277,6 +292,13 @@ class PretrainedLM(BaseModel):
                 "expected a model name on the hub, a folder with config.json, or a folder with one .gguf file "
                 "(which needs pip install 'swirl-lightning[gguf]')"
             ) from error
+        if missing := sorted(found["missing_keys"]):  # transformers warns, and takes random numbers
+            raise InputError(
+                f"model.base.name: the files of {self.name!r} lack {len(missing)} of the weights of a "
+                f"{type(model).__name__}, such as {missing[0]}, which would be random; expected all of them: whole "
+                "files, or another class of model.base for this kind of model (docs/visual.md)"
+            )
+        return model
 
 
 def gguf_file(name: str) -> str | None:

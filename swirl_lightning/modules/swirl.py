@@ -187,7 +187,7 @@ class SWIRL(L.LightningModule):
         if self.trainer.is_global_zero:
             if lost := self.codec.losses([t.state for t in (*data.labelled, *data.validation, *data.test)]):
                 log.info(lost)
-            tell(data, sizes, (self.fwm, self.idm), self.max_tokens, scratch=self.base.trains_codec)
+            tell(data, sizes, (self.fwm, self.idm), self.max_tokens, scratch=not self.weights.has_base)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """One optimiser per role, on parameters that never change."""

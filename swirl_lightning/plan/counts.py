@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, ChameleonForConditionalGeneration, Emu3ForConditionalGeneration
 from transformers.pytorch_utils import Conv1D
 
 from swirl_lightning.types import InputError, check_number
@@ -19,6 +19,11 @@ PAST = {"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"}
 """Types of models whose ``out_proj`` is read past what an adapter adds to it; ``dt_proj`` is in every model."""
 EXPERTS = {"gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"}
 """Layers that PEFT takes for experts in a model that holds these in one tensor: dense ones, shared ones."""
+
+WITH_PICTURES = {"chameleon": ChameleonForConditionalGeneration, "emu3": Emu3ForConditionalGeneration}
+"""Types of models that have a VQ network inside, and what they are loaded as."""
+VQ = "vqmodel"
+"""What that network is called: it is neither adapted nor quantised, and is counted by itself."""
 
 MOST_LAYERS = 10_000
 """More than any model has; making as many as a file says could take for ever."""
@@ -54,7 +59,7 @@ def linear_layers(model: Any) -> Iterator[tuple[str, Any]]:
     for name, module in model.named_modules():
         kind = type(module)
         other = kind.__module__.startswith("transformers.models") and kind.__name__ not in SUBCLASSES
-        if isinstance(module, nn.Linear | Conv1D) and module is not head and not other:
+        if isinstance(module, nn.Linear | Conv1D) and module is not head and not other and VQ not in name.split("."):
             yield name, module
 
 
@@ -103,7 +108,11 @@ def count(config: Any) -> Counts:
     check_layers(config)
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            model: Any = (
+                WITH_PICTURES[config.model_type]._from_config(config)
+                if config.model_type in WITH_PICTURES
+                else AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            )
     except Exception as error:  # a configuration that fits no model fails anywhere in it
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise InputError(
@@ -112,4 +121,5 @@ def count(config: Any) -> Counts:
         ) from error
     linear = sum(module.weight.numel() for _, module in linear_layers(model))
     adapted = sum(sum(module.weight.shape) for module in adapted_layers(model).values())
-    return Counts(linear, sum(p.numel() for p in model.parameters()) - linear, adapted)
+    total = sum(p.numel() for name, p in model.named_parameters() if VQ not in name.split("."))
+    return Counts(linear, total - linear, adapted)

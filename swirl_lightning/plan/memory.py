@@ -17,6 +17,7 @@ from swirl_lightning.algorithms.logprobs import COLUMNS, TOKENS
 from swirl_lightning.plan.counts import Counts
 from swirl_lightning.plan.passes import Parts, Pass
 from swirl_lightning.plan.shapes import Shape
+from swirl_lightning.plan.vq import VqMemory
 
 CUDA_CONTEXT = 0.6 * 2**30
 """Driver, kernels and workspaces of cuBLAS. Not measured here, for want of a GPU: a common size."""
@@ -42,6 +43,7 @@ class Memory:
         moments: bytes of the optimiser per trained weight.
         checkpointing: whether layers keep nothing but their input for backward.
         gpu: whether it runs on one.
+        vq: of the VQ network beside it; None where there is none.
     """
 
     shape: Shape | Counts
@@ -53,6 +55,7 @@ class Memory:
     moments: int = 8
     checkpointing: bool = False
     gpu: bool = False
+    vq: VqMemory | None = None
 
     @property
     def known(self) -> bool:
@@ -85,6 +88,7 @@ class Memory:
             linear = {"none": self.bytes, "int8": 1.0, "nf4": NF4_BYTES}[self.quantize]
             base = linear * shape.linear_parameters + self.bytes * shape.other_parameters
             adapters = self.sets * trained * self.adapter_bytes
+        base += self.vq.weights if self.vq else 0.0
         width = self.bytes if self.rank is None else self.adapter_bytes
         return Parts(base, adapters, optimiser=learners * trained * (self.moments + width) + trained * width)
 
@@ -104,6 +108,7 @@ class Memory:
         # logits, log-probs, those of the step before; for a support also their sorted copy and its sums
         draw = rows * V * (self.bytes + (38 + 12 * self.gpu if K else 16))
         return [
+            Parts(activations=self.vq.passing if self.vq else 0.0),  # of what was written pictures are made
             Parts(cache=self._cache(P * L), activations=self._layer(P * L), head=kept),
             Parts(cache=cache, activations=step, head=kept),
             Parts(cache=cache, head=kept + draw),

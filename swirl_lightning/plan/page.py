@@ -84,6 +84,11 @@ class Plan:
         least = "" if self.memory.known else "at least "
         verdict = "does not fit" if not self.fits else "fits" if self.memory.known else "weights and optimiser fit"
         lines += ["", f"peak {least}{parts.total / GIB:.2f} GiB ({work.name}): {verdict} in {room}"]
+        if vq := self.memory.vq:
+            lines.append(
+                f"pictures of {vq.side} x {vq.side} pixels: the VQ network takes {vq.weights / GIB:.2f} GiB, which are "
+                f"among those of the base, and about {vq.passing / GIB:.2f} GiB more while it passes one picture"
+            )
         if not self.memory.known:
             lines.append(UNKNOWN)
         lines += self._advice()

@@ -111,6 +111,7 @@ KNOWN = {
     "HuggingFaceTB/SmolLM2-360M": Shape(49152, 960, 2560, 32, 15, 5, 64),
     "HuggingFaceTB/SmolLM2-1.7B": Shape(49152, 2048, 8192, 24, 32, 32, 64),
     "google/gemma-2b": Shape(256000, 2048, 16384, 18, 8, 1, 256),
+    "Junfeng5/Liquid_V1_7B": Shape(264192, 3072, 24576, 28, 16, 16, 256),  # Gemma 7B and 8,192 codes of pictures
 }
 """Models by their name on the hub; those tuned to follow instructions have the shape of their base."""
 
