@@ -25,6 +25,8 @@ from swirl_lightning.types import Ids, InputError
 PICTURE, CODES = "picture:", "codes:"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 """Names of files that are pictures where nothing else says so."""
+PAD = (122, 116, 104)
+"""What a picture is padded with: the mean colour of CLIP's training pictures, as Liquid does."""
 SHOWN, FRAME = 168, 2
 """Pixels of a picture's longer side that a small one is enlarged to, at most, and of a frame around a cell."""
 _files: dict[str, list[Path]] = {}
@@ -164,6 +166,31 @@ def read_image(path: Path) -> np.ndarray:
 def write_image(path: Path, pixels_HW3: np.ndarray) -> None:
     """Write an image file, in the format that its name ends in."""
     pillow().fromarray(pixels_HW3).save(path)
+
+
+def fitted(pixels_HW3: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A picture brought to a size: padded to its proportions, itself in the middle, then scaled. [H, W, 3], uint8
+
+    For a square that is what Liquid (arXiv:2412.04332) does: padding of the colour ``PAD``, then LANCZOS. A picture
+    of this size comes back as it is.
+
+    Args:
+        pixels_HW3: the picture.
+        size: width and height, in pixels.
+    """
+    height, width = pixels_HW3.shape[:2]
+    if (width, height) == tuple(size):
+        return pixels_HW3
+    wide, high = max(width, round(height * size[0] / size[1])), max(height, round(width * size[1] / size[0]))
+    padded = np.full((high, wide, 3), PAD, np.uint8)
+    top, left = (high - height) // 2, (wide - width) // 2
+    padded[top : top + height, left : left + width] = pixels_HW3
+    return np.asarray(pillow().fromarray(padded).resize(tuple(size), pillow().Resampling.LANCZOS))
+
+
+def beside(state: str, other_HW3: np.ndarray) -> np.ndarray:
+    """What a picture shows, brought to the size of another one, with which it is compared. [H, W, 3], uint8"""
+    return fitted(pixels(state), (other_HW3.shape[1], other_HW3.shape[0]))
 
 
 def framed(pixels_HW3: np.ndarray, marks_RC: np.ndarray) -> np.ndarray:

@@ -12,6 +12,8 @@ from swirl_lightning import callbacks, models, modules, rewards
 from swirl_lightning.codecs import Layout
 from swirl_lightning.commands import main
 from swirl_lightning.commands.fit import SwirlCLI
+from swirl_lightning.environments.aurora import AuroraDataModule
+from swirl_lightning.environments.bytemorph import ByteMorphDataModule
 from swirl_lightning.environments.log import LogDataModule
 from swirl_lightning.environments.minigrid import MiniGridDataModule
 from swirl_lightning.environments.mixture import MixtureDataModule
@@ -20,6 +22,7 @@ from swirl_lightning.environments.textworld import TextWorldDataModule
 from swirl_lightning.environments.tool import ToolDataModule
 from swirl_lightning.environments.web import WebDataModule
 from swirl_lightning.environments.webtool import WebToolDataModule
+from swirl_lightning.environments.worldprediction import WorldPredictionDataModule
 from swirl_lightning.modules.schedule import Stage
 from swirl_lightning.trainer import SwirlTrainer
 
@@ -30,7 +33,8 @@ COMMANDS = ("fit", "validate", "test", "predict")
 CLASSES = (
     modules.SWIRL, modules.ForwardWorldModel, modules.InverseDynamicsModel, models.ScratchLM, models.PretrainedLM,
     models.ScratchPictureLM, MiniGridDataModule, LogDataModule, TextWorldDataModule, PhysicsDataModule, WebDataModule,
-    ToolDataModule, MixtureDataModule, WebToolDataModule, SwirlTrainer, Stage, Layout, rewards.LikelihoodReward,
+    ToolDataModule, MixtureDataModule, WebToolDataModule, AuroraDataModule, ByteMorphDataModule,
+    WorldPredictionDataModule, SwirlTrainer, Stage, Layout, rewards.LikelihoodReward,
     rewards.NextStateReward, rewards.WeightedSum, callbacks.PhaseCheckpoint, callbacks.PhaseProgress,
     callbacks.RunRecorder, callbacks.OpenLoop, callbacks.BestOfN,
 )  # fmt: skip

@@ -17,6 +17,7 @@ from swirl_lightning.codecs.tiles import cut
 from swirl_lightning.pictures import (
     CODES,
     Codebook,
+    fitted,
     framed,
     is_picture,
     know,
@@ -41,12 +42,21 @@ class PictureCodec(Codec):
         first: id of the first code; ids of text are below.
         size: width and height of all pictures, in pixels.
         form: what the run asks for.
+        pad: bring pictures of another size to this one, as ``fitted`` says; else they are refused.
 
     Raises:
         InputError: changes are to be read where ids do not say a cell's place.
     """
 
-    def __init__(self, tokenizer: Any, codebook: Codebook, first: int, size: tuple[int, int], form: CodecForm) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        codebook: Codebook,
+        first: int,
+        size: tuple[int, int],
+        form: CodecForm,
+        pad: bool = False,
+    ) -> None:
         super().__init__(tokenizer, form)
         if (self.state_form, self.read_form) == ("full", "delta"):
             raise InputError(
@@ -56,6 +66,7 @@ class PictureCodec(Codec):
         self.codebook = codebook
         self.first = first
         self.size = size
+        self.pad = pad
         self.rows, self.columns = size[1] // codebook.cell, size[0] // codebook.cell
         self._codes: dict[str, Ids] = {}
         know(codebook)
@@ -112,7 +123,7 @@ class PictureCodec(Codec):
         wrong_RC = np.zeros((self.rows, self.columns), bool)
         if truth is not None:
             wrong_RC = (np.array(self._read(state)) != np.array(self._read(truth))).reshape(wrong_RC.shape)
-        return framed(pixels(state), wrong_RC)
+        return framed(self._seen(state), wrong_RC)
 
     def show(self, ids: Ids) -> str:
         """Each cell that is written, as ``row,column code``."""
@@ -127,7 +138,7 @@ class PictureCodec(Codec):
 
     def identity(self) -> object:  # noqa: D102
         prompts = {name: (p.fwm, p.idm) for name, p in self._prompts.items()}
-        return self.saved(), self.first, self.size, prompts, self.state_form, self.reads
+        return self.saved(), self.first, self.size, self.pad, prompts, self.state_form, self.reads
 
     def losses(self, states: Sequence[str]) -> str:
         """The number of pictures, the PSNR of what is left of them, and the share of exact cells."""
@@ -141,10 +152,14 @@ class PictureCodec(Codec):
         """What the codebook leaves of pictures: the PSNR, in dB, and the share of cells that are exact, in [0, 1]."""
         kept, true, cell = [], [], self.codebook.cell
         for state in dict.fromkeys(states):
-            true.append(pixels(state))
+            true.append(self._seen(state))
             kept.append(self.codebook.decode(np.array(self._read(state)).reshape(self.rows, self.columns)))
         equal = [(cut(a, cell) == cut(b, cell)).all((2, 3, 4)) for a, b in zip(kept, true, strict=True)]
         return psnr(kept, true), float(np.mean(equal))
+
+    def _seen(self, state: str) -> np.ndarray:
+        """What the model sees of a picture. [H, W, 3]"""
+        return fitted(pixels(state), self.size) if self.pad else pixels(state)
 
     def _ids(self, cells: Sequence[int], codes: Sequence[int]) -> Ids:
         if self.state_form == "full":
@@ -168,13 +183,13 @@ class PictureCodec(Codec):
                 if (width, height) == self.size:
                     return tuple(codes_RC.flatten().tolist())  # not kept: a model makes any number of them
             else:
-                picture = pixels(state)
+                picture = self._seen(state)
                 height, width = picture.shape[:2]
                 if (width, height) == self.size:
                     codes = self._codes[state] = tuple(self.codebook.encode(picture).flatten().tolist())
                     return codes
             raise InputError(
                 f"{where}found a picture of {width} x {height} pixels, expected {self.size[0]} x {self.size[1]} "
-                "(model.base.picture_size): bring all pictures to one size"
+                "(model.base.picture_size): bring all pictures to one size, or set model.base.fit to pad"
             )
         return codes

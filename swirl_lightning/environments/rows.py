@@ -186,7 +186,7 @@ def _has_pictures(path: Path) -> bool:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Any]]:
-    return _parquet(path) if path.suffix == ".parquet" else json_lines(path)
+    return parquet_rows(path) if path.suffix == ".parquet" else json_lines(path)
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
@@ -223,7 +223,12 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return row
 
 
-def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
+def parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    """The rows of a Parquet file, with their numbers, from 1.
+
+    Raises:
+        InputError: it is none, or part of it is damaged.
+    """
     import pyarrow
     import pyarrow.parquet
 

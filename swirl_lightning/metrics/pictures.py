@@ -13,7 +13,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 
 from swirl_lightning.codecs.tiles import cut
 from swirl_lightning.metrics.base import PredictionMetric
-from swirl_lightning.pictures import pixels
+from swirl_lightning.pictures import beside, pixels
 from swirl_lightning.types import Prediction, Transition
 
 MOST_DB = 60.0
@@ -31,7 +31,8 @@ class PictureScore(PredictionMetric):
     ``exact_cells``: share of cells that are right to the pixel. ``changed_cells``: F1 between the cells that the
     prediction changes, with what it makes of them, and those that truly change; copying the state earns nothing.
     ``psnr``: in dB, at most 60 for each picture. ``ssim``: structural similarity (Wang et al., 2004, with a Gaussian
-    window of 11 pixels), at the size that the pictures have.
+    window of 11 pixels), at the size that the pictures have. True pictures of another size than the predicted one are
+    first brought to it, as the model's own pictures are (``pictures.fitted``); padding is then part of both.
 
     Args:
         measure: which.
@@ -51,10 +52,11 @@ class PictureScore(PredictionMetric):
         if prediction.next_state is None:
             return 0.0
         said = pixels(prediction.next_state)
+        true = beside(transition.next_state, said)
         if self.measure == "exact_cells":
             return 1 - float(self._differ(said, true).mean())
         if self.measure == "changed_cells":
-            return self._changed(pixels(transition.state), said, true)
+            return self._changed(beside(transition.state, said), said, true)
         a, b = (torch.tensor(x).permute(2, 0, 1)[None].float() for x in (said, true))
         if self.measure == "psnr":
             return min(float(peak_signal_noise_ratio(a, b, data_range=255.0)), MOST_DB)

@@ -13,7 +13,7 @@ from swirl_lightning.codecs.patches import learn_patches
 from swirl_lightning.codecs.picture import PictureCodec
 from swirl_lightning.codecs.tiles import Tiles
 from swirl_lightning.models.base import ScratchLM
-from swirl_lightning.pictures import file_of, is_picture, pixels
+from swirl_lightning.pictures import file_of, fitted, is_picture, pixels
 from swirl_lightning.types import InputError, check_number
 
 
@@ -26,6 +26,8 @@ class ScratchPictureLM(ScratchLM):
         codes: number of codes.
         codebook: what a code stands for: ``tiles``, the distinct cells of the training pictures, of which there may be
             no more, so that nothing is lost of them; or ``patches`` that are learned from pictures of any kind.
+        fit: what becomes of a picture of another size: ``none`` refuses it; ``pad`` pads it to the proportions of
+            ``picture_size`` and scales it. No file is changed.
         kwargs: arguments of ``ScratchLM``.
     """
 
@@ -35,6 +37,7 @@ class ScratchPictureLM(ScratchLM):
         cell: int = 8,
         codes: int = 64,
         codebook: Literal["tiles", "patches"] = "tiles",
+        fit: Literal["none", "pad"] = "none",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -51,6 +54,7 @@ class ScratchPictureLM(ScratchLM):
         self.cell = cell
         self.codes = codes
         self.codebook: Literal["tiles", "patches"] = codebook
+        self.fit: Literal["none", "pad"] = fit
 
     @property
     def most_ids(self) -> int:
@@ -71,21 +75,21 @@ class ScratchPictureLM(ScratchLM):
         tokenizer = self.tokenizer(map(indent, texts), form.markers)
         make = Tiles.of if self.codebook == "tiles" else learn_patches
         codebook = make(map(self._sized, pictures), self.cell, self.codes)
-        return PictureCodec(tokenizer, codebook, self.vocab_size, self.picture_size, form)
+        return PictureCodec(tokenizer, codebook, self.vocab_size, self.picture_size, form, self.fit == "pad")
 
     def restore_codec(self, saved: str | None, form: CodecForm) -> Codec:  # noqa: D102
         assert saved is not None
         parts = json.loads(saved)
         tokenizer, codebook = self.restore_tokenizer(parts["tokenizer"]), Tiles.restore(parts["codebook"])
-        return PictureCodec(tokenizer, codebook, self.vocab_size, self.picture_size, form)
+        return PictureCodec(tokenizer, codebook, self.vocab_size, self.picture_size, form, self.fit == "pad")
 
     def _sized(self, name: str) -> np.ndarray:
         """The pixels of a picture."""
-        picture = pixels(name)
+        picture = fitted(pixels(name), self.picture_size) if self.fit == "pad" else pixels(name)
         height, width = picture.shape[:2]
         if (width, height) != tuple(self.picture_size):
             raise InputError(
                 f"model.base.picture_size: found {list(self.picture_size)}, and {file_of(name)} has {width} x {height} "
-                "pixels, expected one size; set it to that of your pictures, or bring all of them to one size"
+                "pixels, expected one size; set it to that of your pictures, or model.base.fit to pad"
             )
         return picture
