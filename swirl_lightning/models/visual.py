@@ -249,10 +249,8 @@ class ChameleonLM(PretrainedPictureLM):
         return Vqgan(_vq_config(self._config(), ChameleonVQVAEConfig))
 
     def prepare(self, model: Any) -> None:
-        """Give ids of codes their logits: the model's forward sets them to the lowest number, for it would chat."""
-        mapping = model.model.vocabulary_mapping
-        mapping.bpe2img  # noqa: B018 - is made of image_tokens, and kept
-        mapping.image_tokens = []
+        """One VQ network in memory, in float32; and codes get their logits."""
+        allow_codes(model)
         assert self._codebook is not None
         model.model.vqmodel = self._codebook.network.vqvae
 
@@ -267,12 +265,14 @@ class Emu3LM(PretrainedPictureLM):
     """
 
     model_class = Emu3ForConditionalGeneration
-    unquantized = ("lm_head", "vqmodel")
+    unquantized = ("lm_head", "model.vqmodel")
 
     def read_codebook(self) -> VqCodebook:  # noqa: D102
-        network = self.empty_network()
+        tensors = weights_inside(self.name)
+        with torch.device("meta"):  # no random numbers are drawn for what is read
+            network = self.empty_network()
         try:
-            network.vqvae.load_state_dict(weights_inside(self.name))
+            network.vqvae.load_state_dict(tensors, assign=True)
         except RuntimeError as error:
             raise InputError(
                 f"{NAME}: the VQ network in the files of {self.name!r} is not the one that its config.json describes "
@@ -307,6 +307,13 @@ class Emu3LM(PretrainedPictureLM):
         """One VQ network in memory, in float32."""
         assert self._codebook is not None
         model.model.vqmodel = self._codebook.network.vqvae
+
+
+def allow_codes(model: Any) -> None:
+    """Let a Chameleon write pictures: as it comes, its forward sets the logits of all codes to the lowest number."""
+    mapping = model.model.vocabulary_mapping
+    mapping.bpe2img  # noqa: B018 - is made of image_tokens, and kept
+    mapping.image_tokens = []
 
 
 def _vq_config(config: Any, kind: type) -> Any:

@@ -164,8 +164,8 @@ def vqgan_of(tensors: Mapping[str, Tensor], where: str) -> Vqgan:
             "file (vqgan.ckpt), which has one"
         )
     try:
-        config = vqgan_config(tensors)
-        network = Vqgan(config)
+        with torch.device("meta"):  # no random numbers are drawn for what is read
+            network = Vqgan(vqgan_config(tensors))
         network.load(tensors)
     except (KeyError, RuntimeError, ValueError, ZeroDivisionError) as error:
         raise InputError(

@@ -102,7 +102,7 @@ class Vqgan(nn.Module):
         return self.decoder(self.vqvae.post_quant_conv(latents))
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take the weights of :func:`own_names`.
+        """Take the weights of :func:`own_names`, themselves: the network may be on torch's device ``meta`` before.
 
         Raises:
             RuntimeError: some are missing, of another shape, or too many.
@@ -110,8 +110,8 @@ class Vqgan(nn.Module):
         halves: dict[bool, dict[str, Tensor]] = {True: {}, False: {}}
         for name, tensor in tensors.items():
             halves[name.startswith("decoder.")][name.removeprefix("decoder.")] = tensor
-        self.decoder.load_state_dict(halves[True])
-        self.vqvae.load_state_dict(halves[False])
+        self.decoder.load_state_dict(halves[True], assign=True)
+        self.vqvae.load_state_dict(halves[False], assign=True)
 
 
 def own_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

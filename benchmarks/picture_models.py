@@ -1,7 +1,13 @@
-"""Tiny random models of pictures, as folders that their libraries wrote: Liquid, Chameleon, Emu3, at 64 pixels."""
+"""Random models of pictures, as folders that their libraries wrote: tiny ones of each family, and a whole Liquid.
+
+Tests and benchmarks use them in place of weights that are not here. A code of the tiny ones stands for 4 pixels.
+"""
+
+import json
 
 import torch
 from transformers import (
+    AutoModelForCausalLM,
     ChameleonConfig,
     ChameleonForConditionalGeneration,
     ChameleonVQVAEConfig,
@@ -15,26 +21,37 @@ from swirl_lightning.models import ChameleonLM, Emu3LM, LiquidLM, ScratchLM
 from swirl_lightning.models.vq import Emu3Vq
 from swirl_lightning.models.vqgan import Vqgan
 
-SIDE, CELL, CODES = 64, 16, 24
+SIDE, CELL, CODES = 16, 4, 24
 TEXT = {
     "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "initializer_range": 0.2, "bos_token_id": 1, "eos_token_id": 0, "pad_token_id": 0,
 }  # fmt: skip
-LEVELS = (1, 1, 1, 1, 1)
+LEVELS = (1, 1, 1)
 VQGAN = {
     "embed_dim": 8, "num_embeddings": CODES, "latent_channels": 8, "resolution": 512, "base_channels": 32,
     "channel_multiplier": LEVELS, "num_res_blocks": 1,
 }  # fmt: skip
 EMU3_VQ = {
     "codebook_size": CODES, "base_channels": 32, "channel_multiplier": LEVELS, "num_res_blocks": 1,
-    "attn_resolutions": (4,), "hidden_size": 32,
+    "attn_resolutions": (2,), "hidden_size": 32,
 }  # fmt: skip
 CORPUS = [" put a cat on the seat", " move the cup to the left", " What was done"] * 3
 
 
-def tokenizer(*special, more=()):
-    """Of bytes, with the special tokens before them and others after them."""
-    made = ScratchLM(vocab_size=300 + len(special)).tokenizer(CORPUS, ("<bos>", *special))
+def tokenizer(*special, more=(), size=0):
+    """Of bytes, with the special tokens before them and others after them.
+
+    Args:
+        special: tokens.
+        more: tokens that come last.
+        size: number of ids; such as are needed for it stand for nothing.
+    """
+    scratch = ScratchLM(vocab_size=300 + len(special))
+    made = scratch.tokenizer(CORPUS, ("<bos>", *special))
+    if size > len(made):
+        written = json.loads(made.backend_tokenizer.to_str())
+        written["model"]["vocab"] |= {f"<unused{n}>": n for n in range(len(made), size)}
+        made = scratch.restore_tokenizer(json.dumps(written))
     made.bos_token = "<bos>"
     if more:
         made.add_special_tokens({"additional_special_tokens": list(more)})
@@ -58,7 +75,7 @@ def with_many_codes(network, last, embedding):
     handle = last.register_forward_hook(lambda module, args, output: found.append(output))
     with torch.no_grad():
         network.codes(
-            torch.rand(1, 3, SIDE, SIDE) * torch.rand(1, 3, 4, 4).repeat_interleave(16, 2).repeat_interleave(16, 3)
+            torch.rand(1, 3, SIDE, SIDE) * torch.rand(1, 3, 4, 4).repeat_interleave(CELL, 2).repeat_interleave(CELL, 3)
         )
         channels = found[0].transpose(0, 1).flatten(1)
         mean, std = channels.mean(1), channels.std(1) + 1e-6
@@ -90,13 +107,20 @@ def _save(folder, model, its_tokenizer):
     its_tokenizer.save_pretrained(folder)
 
 
-def write_liquid(folder):
-    """A Gemma whose vocabulary was extended, and ``vqgan.ckpt``."""
-    names = tokenizer("<boi>", "<eoi>")
+def write_liquid(folder, tiny=True):
+    """A Gemma whose vocabulary was extended, and ``vqgan.ckpt``; tiny, or in bfloat16 of the released one's shape."""
+    names = tokenizer("<boi>", "<eoi>", size=0 if tiny else 256_000)
+    codes = CODES if tiny else 8192
     torch.manual_seed(0)
-    config = GemmaConfig(vocab_size=len(names) + CODES, head_dim=8, **TEXT)
-    _save(folder / "model", GemmaForCausalLM(config), names)
-    write_vqgan(folder / "vqgan.ckpt", vqgan())
+    if tiny:
+        model = GemmaForCausalLM(GemmaConfig(vocab_size=len(names) + codes, head_dim=8, **TEXT))
+    else:
+        shape = {"bos_token_id": 1, "eos_token_id": 0, "pad_token_id": 0}  # all else is Gemma 7B's by default
+        config = GemmaConfig(vocab_size=len(names) + codes, **shape)
+        with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+            model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    _save(folder / "model", model, names)
+    write_vqgan(folder / "vqgan.ckpt", vqgan() if tiny else Vqgan(ChameleonVQVAEConfig()))
     return {"name": str(folder / "model"), "vq": str(folder / "vqgan.ckpt")}
 
 
