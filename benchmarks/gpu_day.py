@@ -5,7 +5,7 @@
 Each part runs in a process of its own with a time limit, so that none can take the others with it, and the file of
 results is written after every part. Parts that the file has done already, by an earlier call, are not run again. Models
 have random weights of their true shape: nothing is downloaded. Needs ``pip install 'swirl-lightning[bench]'``, and disk
-space of 7 GB for the temporary files.
+space of 20 GB for the temporary files.
 
 ``--dry_run``, which is what happens without a GPU, runs the same parts with tiny shapes on the processor, to see that
 nothing but the GPU is missing. Its figures mean nothing.
@@ -82,6 +82,13 @@ def long_update(engine: str) -> Part:
     return Part(40, run)
 
 
+def pictures(dry_run: bool) -> Any:
+    """Updates of Liquid's shape on pictures of 1,024 codes, its VQ network beside it."""
+    from gpu_day_pictures import pictures_part
+
+    return pictures_part(dry_run)
+
+
 def nf4(dry_run: bool) -> Any:
     """A base in nf4 beside one in bfloat16."""
     from gpu_day_nf4 import nf4_part
@@ -123,10 +130,13 @@ def script(name: str, *options: str) -> Any:
 
 
 def gpu_configs() -> list[str]:
-    """Configurations that ask for a GPU, those of fewer worlds first."""
-    paths = (ROOT / "configs").glob("*.yaml")
-    asking = [p.stem for p in paths if yaml.safe_load(p.read_text("utf-8"))["trainer"]["accelerator"] == "gpu"]
-    return sorted(asking, key=lambda name: (len(name), name))
+    """Configurations of text that ask for a GPU, those of fewer worlds first; of pictures there is a part by itself."""
+    found = []
+    for path in (ROOT / "configs").glob("*.yaml"):
+        read = yaml.safe_load(path.read_text("utf-8"))
+        if read["trainer"]["accelerator"] == "gpu" and read["model"]["base"]["class_path"].endswith(".PretrainedLM"):
+            found.append(path.stem)
+    return sorted(found, key=lambda name: (len(name), name))
 
 
 def parts() -> dict[str, Part]:
@@ -135,6 +145,7 @@ def parts() -> dict[str, Part]:
     return {
         f"smoke:{first}": smoke(first),
         "nf4": Part(20, nf4),
+        "pictures": Part(60, pictures),
         **{f"smoke:{config}": smoke(config) for config in others},
         "decoding": Part(40, decoding),
         **{f"long:{engine}": long_update(engine) for engine in ("auto", "plain")},

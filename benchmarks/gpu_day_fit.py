@@ -115,22 +115,38 @@ def fit_part(config: str, dry_run: bool, more: Mapping[str, Any] | None = None) 
         prompt = options.get("model.max_tokens", read["model"]["max_tokens"]) - completion - MARGIN
         write_model(folder / "model", shape, write_log(folder / "log.jsonl", prompt))
         args = arguments(path, folder, read, options)
-        planned = plan(args, room, dry_run)
-        if not dry_run:  # a larger card would be planned with otherwise
-            swirl.available_bytes = lambda device: min(available_bytes(device), parse_bytes(room))  # type: ignore[attr-defined]
-        PeakRecorder.peaks.held.clear()
-        started = time.perf_counter()
-        code = main(["fit", *args, f"--trainer.callbacks+={PeakRecorder.__module__}.PeakRecorder"])
-        seconds = time.perf_counter() - started
-        if code:
-            raise RuntimeError(f"swirl fit ended with {code}")
-        results = json.loads(next((folder / "runs").glob("version_*/results.json")).read_text())
+        return {
+            "config": config, "options": {key: value for key, value in options.items() if key not in STAGES},
+            **measured(args, folder, room, dry_run),
+        }  # fmt: skip
+
+
+def measured(args: list[str], folder: Path, room: str, dry_run: bool) -> dict[str, Any]:
+    """Train one update of every phase, as ``STAGES`` says, and compare peaks with the plan.
+
+    Args:
+        args: options of ``swirl fit``, whose runs are in ``folder / "runs"``.
+        folder: of the part.
+        room: memory that is planned with.
+        dry_run: on a processor.
+
+    Raises:
+        RuntimeError: the command failed, or did not make every update.
+    """
+    planned = plan(args, room, dry_run)
+    if not dry_run:  # a larger card would be planned with otherwise
+        swirl.available_bytes = lambda device: min(available_bytes(device), parse_bytes(room))  # type: ignore[attr-defined]
+    PeakRecorder.peaks.held.clear()
+    started = time.perf_counter()
+    code = main(["fit", *args, f"--trainer.callbacks+={PeakRecorder.__module__}.PeakRecorder"])
+    seconds = time.perf_counter() - started
+    if code:
+        raise RuntimeError(f"swirl fit ended with {code}")
+    results = json.loads(next((folder / "runs").glob("version_*/results.json")).read_text())
     stages = {stage["stage"]: stage for stage in results["stages"]}
     if sum(stage["updates"] for stage in stages.values()) != 3:
         raise RuntimeError(f"expected an update of three phases, found {list(stages)}")
     return {
-        "config": config,
-        "options": {key: value for key, value in options.items() if key not in STAGES},
         "seconds": seconds,
         "room": room,
         "stages": {

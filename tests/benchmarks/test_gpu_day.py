@@ -66,6 +66,19 @@ def test_the_true_shape_is_that_of_the_configurations_model():
 
 
 @no_gpu
+def test_updates_of_liquids_shape():
+    """With nf4, the paper's sampling, its VQ network, and codes behind the tokenizer's ids."""
+    found = gpu_day.parts()["pictures"].run(True)
+    assert list(found["stages"]) == ["warmup", "vim-1", "elbo-1"]
+    for stage in found["stages"].values():
+        assert stage["tokens"] > 0
+        assert stage["update"]["measured"] > stage["update"]["planned"] > 0
+    assert found["codes"] == 16
+    assert found["vq"]["encode"] > 0
+    assert found["vq"]["decode"] > 0
+
+
+@no_gpu
 def test_nf4_reaches_every_adapter():
     found = gpu_day.parts()["nf4"].run(True)
     for quantize in ("none", "nf4"):
