@@ -98,13 +98,12 @@ class BenchmarkDataModule(FilesDataModule):
         return parts
 
     def parts(self) -> Mapping[str, TransitionDataModule]:
-        """The subsets, by name, and those of the data that trains."""
+        """The subsets, by name, and those of the data that trains, all with the same words and metrics."""
         if self.environment:  # one of several in a mixture
             return super().parts()
         self.setup()
         names = dict.fromkeys(t.environment for t in (*self.test, *self.labelled, *self.state_only, *self.validation))
-        own: dict[str, TransitionDataModule] = {name: _Subset(self, name) for name in names}
-        return own if self.train is None else {**own, **self.train.parts()}
+        return {name: _Subset(self, name) for name in names}
 
     def metrics(self) -> dict[str, PredictionMetric]:
         """PSNR and SSIM, and those of CLIP where there is one."""
