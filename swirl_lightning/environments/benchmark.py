@@ -90,7 +90,7 @@ class BenchmarkDataModule(FilesDataModule):
         test = self.read_test()
         if self.train is not None:
             self.train.setup()
-            parts = {split: list(getattr(self.train, split)) for split in SPLITS} | {"test": test}
+            parts = {split: _all_named(getattr(self.train, split), test) for split in SPLITS} | {"test": test}
         else:
             parts = self._divided(test, self.read_train())
         if self.state_only_log is not None:
@@ -134,7 +134,12 @@ class BenchmarkDataModule(FilesDataModule):
         rows = read_rows(path, actions=False)
         if not is_picture(rows[0].state):
             raise InputError(f"{path}: found texts, expected a log of pictures, such as 'swirl collect video' writes")
-        return [replace(t, environment=test[0].environment) for t in rows]  # whose prompts are those of all
+        return _all_named(rows, test)
+
+
+def _all_named(rows: Sequence[Transition], test: Sequence[Transition]) -> list[Transition]:
+    """The rows, those of a log as of the first subset: all subsets have the same prompts."""
+    return [t if t.environment else replace(t, environment=test[0].environment) for t in rows]
 
 
 class _Subset(TransitionDataModule):
