@@ -11,7 +11,6 @@ from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
-from swirl_lightning.codecs import Layout
 from swirl_lightning.environments.base import TransitionDataModule
 from swirl_lightning.environments.files import FilesDataModule
 from swirl_lightning.environments.rows import read_rows
@@ -22,16 +21,14 @@ from swirl_lightning.metrics.pictures import picture_metrics
 from swirl_lightning.pictures import is_picture
 from swirl_lightning.types import InputError, Transition
 
-LAYOUT = Layout(start="Picture:\n", action="\nInstruction:", next_state="\nPicture after it:\n")
-"""One for all of them, so that a model that one has trained can be tested on another."""
-
 
 class BenchmarkDataModule(FilesDataModule):
     """Pairs of pictures with an instruction between them, in subsets that are reported one by one and together.
 
     The test split is the benchmark's. Training data are, in this order: those of ``train``, the benchmark's own, or,
     for a trial, a share of the test rows. Pictures keep their size; what a model makes of pairs of unequal size is an
-    option of the model (``model.base.fit``).
+    option of the model (``model.base.fit``). The words around states and actions are those of logs, so that a model that
+    another benchmark or a log has trained can be tested on this one.
 
     Args:
         path: the folder of the benchmark.
@@ -44,8 +41,6 @@ class BenchmarkDataModule(FilesDataModule):
             validation takes the last share too, and labelled the second where ``state_only`` is given.
         kwargs: arguments of ``TransitionDataModule``.
     """
-
-    layout = LAYOUT
 
     def __init__(
         self,

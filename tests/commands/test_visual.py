@@ -35,7 +35,6 @@ BASE = {
                 "hidden_size": 32, "num_layers": 1, "num_heads": 2,
             },
         },
-        "layout": {"start": "Picture:\n", "action": "\nInstruction:", "next_state": "\nPicture after it:\n"},
         "state_form": "full",
         "max_tokens": 128,
         "fwm": {"class_path": "swirl_lightning.modules.ForwardWorldModel",
