@@ -27,8 +27,8 @@ class BenchmarkDataModule(FilesDataModule):
 
     The test split is the benchmark's. Training data are, in this order: those of ``train``, the benchmark's own, or,
     for a trial, a share of the test rows. Pictures keep their size; what a model makes of pairs of unequal size is an
-    option of the model (``model.base.fit``). The words around states and actions are those of logs, so that a model that
-    another benchmark or a log has trained can be tested on this one.
+    option of the model (``model.base.fit``). The words around states and actions are those of logs, so that a model
+    that another benchmark or a log has trained can be tested on this one.
 
     Args:
         path: the folder of the benchmark.

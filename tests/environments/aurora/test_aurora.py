@@ -12,10 +12,14 @@ pytest.importorskip("PIL")
 
 from swirl_lightning.environments.aurora import AuroraDataModule
 from swirl_lightning.environments.benchmark import linked
+from swirl_lightning.environments.log import LogDataModule
 from swirl_lightning.pictures import fitted, name_of, pixels, write_image
 from swirl_lightning.types import InputError, Transition
 
-REAL = Path(os.environ.get("AURORA_BENCH", Path(__file__).parents[4] / "shared/data/aurora-bench"))
+ROOT = Path(__file__).parents[3]
+PLACES = (ROOT / "shared/data/aurora-bench", ROOT.parent / "shared/data/aurora-bench")
+REAL = Path(os.environ.get("AURORA_BENCH", next((path for path in PLACES if path.is_dir()), "no-rows-here")))
+"""A folder with test.json and the pictures of some of its rows: six of each task."""
 TASKS = ("magicbrush", "ag", "something", "whatsup", "kubric")
 
 
@@ -112,6 +116,28 @@ def test_a_log_of_videos_is_the_state_only_half(tmp_path):
     assert [(t.episode, t.step, t.action) for t in data.state_only] == [("v", 0, None), ("v", 1, None), ("v", 2, None)]
     assert len(data.labelled) + len(data.validation) == 16
     assert {t.environment for t in data.state_only} <= data.parts().keys()  # whose prompts are those of all
+
+
+def test_other_data_trains_and_the_test_rows_stay(tmp_path):
+    """As AURORA trains what is measured on ByteMorph; rows of a log take the words and metrics of the benchmark."""
+    train = AuroraDataModule(make_bench(tmp_path / "a", train=10))
+    data = AuroraDataModule(make_bench(tmp_path / "b", rows=1), train=train, tasks=["kubric"], seed=7)
+    data.setup()
+    assert train.seed == 7
+    assert [t.environment for t in data.test] == ["kubric"]
+    assert (data.labelled, data.state_only, data.validation) == (train.labelled, train.state_only, train.validation)
+    assert {"ag", "kubric", "magicbrush"} <= data.parts().keys()
+    rows = [
+        {"episode": f"e{n}", "step": 0, "image": f"{n}.png", "next_image": f"{n + 1}.png", "action": "go on"}
+        for n in range(24)
+    ]
+    for n in range(25):
+        write_image(tmp_path / f"{n}.png", picture(500 + n))
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = AuroraDataModule(tmp_path / "b", train=LogDataModule(tmp_path / "log.jsonl"), tasks=["kubric"])
+    data.setup()
+    assert {t.environment for t in data.training()} == {"kubric"}
+    assert list(data.parts()) == ["kubric"]
 
 
 def test_a_trial_divides_the_test_rows_by_linked_pictures(tmp_path):
