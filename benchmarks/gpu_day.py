@@ -130,13 +130,14 @@ def script(name: str, *options: str) -> Any:
 
 
 def gpu_configs() -> list[str]:
-    """Configurations of text that ask for a GPU, those of fewer worlds first; of pictures there is a part by itself."""
-    found = []
-    for path in (ROOT / "configs").glob("*.yaml"):
-        read = yaml.safe_load(path.read_text("utf-8"))
-        if read["trainer"]["accelerator"] == "gpu" and read["model"]["base"]["class_path"].endswith(".PretrainedLM"):
-            found.append(path.stem)
-    return sorted(found, key=lambda name: (len(name), name))
+    """Configurations of texts that ask for a GPU, those of fewer worlds first; of pictures there is a part by itself."""
+    found = {path.stem: yaml.safe_load(path.read_text("utf-8")) for path in (ROOT / "configs").glob("*.yaml")}
+    asking = [
+        name
+        for name, its in found.items()
+        if its["trainer"]["accelerator"] == "gpu" and its["model"]["base"]["class_path"].endswith(".PretrainedLM")
+    ]
+    return sorted(asking, key=lambda name: (len(name), name))
 
 
 def parts() -> dict[str, Part]:

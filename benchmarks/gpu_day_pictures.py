@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from gpu_day_fit import STAGES, measured
+from gpu_day_fit import ROOT, SMALL, STAGES, arguments, measured
 from picture_models import CELL, SIDE, write_liquid
 
 from swirl_lightning.models.vq import VqCodebook, read_vqgan
 from swirl_lightning.pictures import write_image
 
-EPISODES, ROOM = 16, "24GiB"
+EPISODES, ROOM = 40, "24GiB"
 
 
 def pictures_part(dry_run: bool) -> dict[str, Any]:
-    """An update of every phase, groups of 8, sampling as in the paper (arXiv:2602.06130).
+    """An update of every phase, as configs/aurora.yaml has it.
 
     Args:
         dry_run: take a tiny shape, small pictures and a processor.
@@ -39,44 +39,16 @@ def pictures_part(dry_run: bool) -> dict[str, Any]:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()  # what is free is asked of the card
         write_pictures(folder, side)
-        config = folder / "config.yaml"
-        config.write_text(yaml.safe_dump(configuration(folder, options, side, codes, dry_run)), encoding="utf-8")
+        path = ROOT / "configs" / "aurora.yaml"
+        read = yaml.safe_load(path.read_text(encoding="utf-8"))
+        its = {
+            "model.base.init_args.vq": options["vq"],
+            "model.base.init_args.picture_size": side,
+            "model.fwm.init_args.max_new_tokens": codes,
+        }
         vq = seconds_of_vq(options["vq"], side, "cpu" if dry_run else "cuda")
-        return {"codes": codes, "vq": vq, **measured([f"--config={config}"], folder, ROOM, dry_run)}
-
-
-def configuration(folder: Path, options: dict[str, str], side: int, codes: int, dry_run: bool) -> dict[str, Any]:
-    """The run's options."""
-    sampling = {"temperature": 0.75, "top_p": 0.96}
-    role = {"sampling": sampling, "grpo": {"group_size": 2 if dry_run else 8, "beta": 0.1}}
-    return {
-        "trainer": {
-            "accelerator": "cpu" if dry_run else "gpu", "devices": 1, "default_root_dir": str(folder / "runs"),
-            **{key.removeprefix("trainer."): value for key, value in STAGES.items()},
-        },
-        "model": {
-            "base": {
-                "class_path": "swirl_lightning.models.LiquidLM",
-                "init_args": options | {"picture_size": side, "quantize": "nf4"},
-            },
-            "state_form": "full", "max_tokens": 2 * codes + 256, "optimizer": {"name": "adamw_8bit"},
-            "fwm": {
-                "class_path": "swirl_lightning.modules.ForwardWorldModel",
-                "init_args": role | {"max_new_tokens": codes},
-            },
-            "idm": {
-                "class_path": "swirl_lightning.modules.InverseDynamicsModel",
-                "init_args": role | {"max_new_tokens": 32},
-            },
-        },
-        "data": {
-            "class_path": "swirl_lightning.environments.log.LogDataModule",
-            "init_args": {
-                "path": str(folder / "log.jsonl"), "batch_size": 2 if dry_run else 8, "eval_batch_size": 2,
-                "eval_limit": 2,
-            },
-        },
-    }  # fmt: skip
+        args = arguments(path, folder, read, STAGES | (SMALL if dry_run else {}) | its)
+        return {"codes": codes, "vq": vq, **measured(args, folder, ROOM, dry_run)}
 
 
 def write_pictures(folder: Path, side: int) -> None:

@@ -2,35 +2,88 @@
 
 from __future__ import annotations
 
-from itertools import zip_longest
+from itertools import groupby, pairwise, zip_longest
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 
+from swirl_lightning.callbacks.pictures import pictures_of
 from swirl_lightning.callbacks.rows import lines, row_of
+from swirl_lightning.callbacks.running import running
+from swirl_lightning.modules.open_loop import open_loop
 from swirl_lightning.modules.processes import gather_objects
 from swirl_lightning.report.run import write_whole
-from swirl_lightning.types import say
+from swirl_lightning.types import InputError, Prediction, Transition, say
+
+Place = tuple[str, str, int]
 
 
 class PredictionWriter(L.Callback):
-    """Writes what both roles say of the test episodes to ``predictions.jsonl``, in the order of the data."""
+    """Writes what both roles say of the test episodes to ``predictions.jsonl``, in the order of the data.
+
+    Where states are pictures, a row names PNG files in the folder ``pictures`` beside it: in ``image``, ``next_image``
+    and ``predicted_next_image`` in place of ``state``, ``next_state`` and ``predicted_next_state``. True pictures of
+    another size than the predicted one are written in its size, as the model sees them.
+
+    Args:
+        open_loop: the FWM reads the true state at the first step of an episode alone, and then its own next states, as
+            WorldPredictionBench asks for; once one is malformed, all that follow are too.
+    """
+
+    def __init__(self, open_loop: bool = False) -> None:
+        self.open_loop = open_loop
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: D102
-        self._rows: list[dict[str, Any]] = []
+        self._said: list[tuple[Transition, Prediction]] = []
 
     def on_predict_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *args: Any
     ) -> None:
         """Keep a batch of predictions."""
-        self._rows += map(row_of, batch, outputs)
+        self._said += zip(batch, outputs, strict=True)
+
+    def on_predict_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Put the next states of a rollout in place of those of single steps; each process rolls out its share."""
+        if not self.open_loop:
+            return
+        chains = episodes_of([t for part in gather_objects([t for t, _ in self._said]) for t in part])
+        own = chains[trainer.global_rank :: trainer.world_size]
+        with trainer.precision_plugin.val_step_context():
+            states = open_loop(running(trainer, pl_module)[1], own)
+        reached: dict[Place, str | None] = {}
+        its = {_place(t): y for chain, ys in zip(own, states, strict=True) for t, y in zip(chain, ys, strict=True)}
+        for part in gather_objects(its):
+            reached |= part
+        self._said = [(t, Prediction(said.action, reached[_place(t)])) for t, said in self._said]
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write those of all processes, which take turns in the data: see ``EvalLoader``."""
-        parts = gather_objects(self._rows)
+        folder = Path(trainer.log_dir or ".")
+        parts = gather_objects([pictures_of(row_of(t, said), folder) for t, said in self._said])
         if trainer.is_global_zero:
             rows = [row for turn in zip_longest(*parts) for row in turn if row is not None]
-            path = Path(trainer.log_dir or ".") / "predictions.jsonl"
+            path = folder / "predictions.jsonl"
             write_whole(path, lines(rows))
             say(f"predictions: {path}")
+
+
+def episodes_of(transitions: list[Transition]) -> list[list[Transition]]:
+    """The steps of each episode in their order, from its first one on.
+
+    Raises:
+        InputError: an episode has a gap.
+    """
+    order = sorted(transitions, key=_place)
+    episodes = [list(its) for _, its in groupby(order, key=lambda t: _place(t)[:2])]
+    for episode in episodes:
+        if episode[0].step != 0 or any(a.next_state != b.state for a, b in pairwise(episode)):
+            raise InputError(
+                f"PredictionWriter.open_loop: episode {episode[0].episode!r} has a gap, or does not begin with step 0; "
+                "expected whole episodes: data.eval_limit leaves steps out, set it to null"
+            )
+    return episodes
+
+
+def _place(t: Transition) -> Place:
+    return t.environment, t.episode, t.step

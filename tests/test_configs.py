@@ -36,7 +36,8 @@ CLASSES = (
     ToolDataModule, MixtureDataModule, WebToolDataModule, AuroraDataModule, ByteMorphDataModule,
     WorldPredictionDataModule, SwirlTrainer, Stage, Layout, rewards.LikelihoodReward,
     rewards.NextStateReward, rewards.WeightedSum, callbacks.PhaseCheckpoint, callbacks.PhaseProgress,
-    callbacks.RunRecorder, callbacks.OpenLoop, callbacks.BestOfN,
+    callbacks.RunRecorder, callbacks.OpenLoop, callbacks.BestOfN, callbacks.PredictionWriter,
+    callbacks.PlanChoice, callbacks.DiscEdit,
 )  # fmt: skip
 
 every_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -11,7 +11,6 @@ from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
-from swirl_lightning.codecs import Layout
 from swirl_lightning.environments.base import TransitionDataModule
 from swirl_lightning.environments.files import FilesDataModule
 from swirl_lightning.environments.rows import read_rows
@@ -22,16 +21,14 @@ from swirl_lightning.metrics.pictures import picture_metrics
 from swirl_lightning.pictures import is_picture
 from swirl_lightning.types import InputError, Transition
 
-LAYOUT = Layout(start="Picture:\n", action="\nInstruction:", next_state="\nPicture after it:\n")
-"""One for all of them, so that a model that one has trained can be tested on another."""
-
 
 class BenchmarkDataModule(FilesDataModule):
     """Pairs of pictures with an instruction between them, in subsets that are reported one by one and together.
 
     The test split is the benchmark's. Training data are, in this order: those of ``train``, the benchmark's own, or,
     for a trial, a share of the test rows. Pictures keep their size; what a model makes of pairs of unequal size is an
-    option of the model (``model.base.fit``).
+    option of the model (``model.base.fit``). The words around states and actions are those of logs, so that a model
+    that another benchmark or a log has trained can be tested on this one.
 
     Args:
         path: the folder of the benchmark.
@@ -44,8 +41,6 @@ class BenchmarkDataModule(FilesDataModule):
             validation takes the last share too, and labelled the second where ``state_only`` is given.
         kwargs: arguments of ``TransitionDataModule``.
     """
-
-    layout = LAYOUT
 
     def __init__(
         self,
@@ -90,7 +85,7 @@ class BenchmarkDataModule(FilesDataModule):
         test = self.read_test()
         if self.train is not None:
             self.train.setup()
-            parts = {split: list(getattr(self.train, split)) for split in SPLITS} | {"test": test}
+            parts = {split: _all_named(getattr(self.train, split), test) for split in SPLITS} | {"test": test}
         else:
             parts = self._divided(test, self.read_train())
         if self.state_only_log is not None:
@@ -98,13 +93,12 @@ class BenchmarkDataModule(FilesDataModule):
         return parts
 
     def parts(self) -> Mapping[str, TransitionDataModule]:
-        """The subsets, by name, and those of the data that trains."""
+        """The subsets, by name, and those of the data that trains, all with the same words and metrics."""
         if self.environment:  # one of several in a mixture
             return super().parts()
         self.setup()
         names = dict.fromkeys(t.environment for t in (*self.test, *self.labelled, *self.state_only, *self.validation))
-        own: dict[str, TransitionDataModule] = {name: _Subset(self, name) for name in names}
-        return own if self.train is None else {**own, **self.train.parts()}
+        return {name: _Subset(self, name) for name in names}
 
     def metrics(self) -> dict[str, PredictionMetric]:
         """PSNR and SSIM, and those of CLIP where there is one."""
@@ -135,7 +129,12 @@ class BenchmarkDataModule(FilesDataModule):
         rows = read_rows(path, actions=False)
         if not is_picture(rows[0].state):
             raise InputError(f"{path}: found texts, expected a log of pictures, such as 'swirl collect video' writes")
-        return [replace(t, environment=test[0].environment) for t in rows]  # whose prompts are those of all
+        return _all_named(rows, test)
+
+
+def _all_named(rows: Sequence[Transition], test: Sequence[Transition]) -> list[Transition]:
+    """The rows, those of a log as of the first subset: all subsets have the same prompts."""
+    return [t if t.environment else replace(t, environment=test[0].environment) for t in rows]
 
 
 class _Subset(TransitionDataModule):

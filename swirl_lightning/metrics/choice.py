@@ -1,4 +1,7 @@
-"""Choosing the plan that was carried out among several. Shape letters: N samples, C plans of one."""
+"""Choosing among several: the plan that was carried out, the instruction that is true.
+
+Shape letters: N samples, C plans of one.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,22 @@ class Plans(NamedTuple):
     episode: tuple[Transition, ...]
     candidates: tuple[tuple[str, ...], ...]
     truth: int
+
+
+class Claim(NamedTuple):
+    """A picture with an instruction that it fulfils already, and one that it does not.
+
+    Args:
+        state: the picture.
+        true: asks for what is there.
+        false: asks for something else.
+        subset: the task that it is of.
+    """
+
+    state: str
+    true: str
+    false: str
+    subset: str
 
 
 class ChoiceAccuracy(MeanScore):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NamedTuple
@@ -140,8 +141,7 @@ class Evaluation(nn.Module):
     def __init__(self, base: Policy | None = None, own: Mapping[str, Mapping[str, PredictionMetric]] = {}) -> None:
         super().__init__()
         self.base = base
-        single = next(iter(own.values()), {}) if len(own) < 2 else {}
-        self.together = EnvironmentMetrics(single, base is not None)
+        self.together = EnvironmentMetrics(deepcopy(_common(list(own.values()))), base is not None)
         self.each = {name: EnvironmentMetrics(its, base is not None) for name, its in own.items() if len(own) > 1}
         self.all = nn.ModuleList([self.together, *self.each.values()])
         self.rows: list[dict[str, float]] = []
@@ -222,6 +222,14 @@ class Evaluation(nn.Module):
         if before is None or before[0] != weights:
             before = self._kept[key] = (weights, ask())
         return before[1]
+
+
+def _common(own: Sequence[Mapping[str, PredictionMetric]]) -> dict[str, PredictionMetric]:
+    """What is counted of all environments together: the metrics that each of them has, as subsets of a benchmark do."""
+    first, *others = own or [{}]
+    return {
+        name: metric for name, metric in first.items() if all(type(its.get(name)) is type(metric) for its in others)
+    }
 
 
 def fingerprint(policy: Policy) -> bytes:

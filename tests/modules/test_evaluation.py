@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from swirl_lightning.engine import GREEDY
+from swirl_lightning.metrics import PredictionMetric
 from swirl_lightning.modules import swirl
 from swirl_lightning.modules.evaluation import Evaluation, fingerprint
 from swirl_lightning.modules.grpo_mixin import target_logprobs
@@ -156,6 +157,36 @@ def test_only_the_role_that_has_learned_is_asked_again(phase_swirl, monkeypatch,
 
     evaluation.update(model, data.test[:1], weights())  # others are not those that were answered
     assert sorted(asked[5:]) == ["fwm", "idm"]
+
+
+class Length(PredictionMetric):
+    """Characters of the true next state."""
+
+    def score(self, transition, prediction):
+        return float(len(transition.next_state))
+
+
+class OtherLength(Length):
+    """Another metric."""
+
+
+def test_subsets_are_counted_one_by_one_and_together(phase_swirl):
+    """What all of them have is of all transitions, each once; what differs in its class is of none together."""
+    model, data = phase_swirl()
+    rows = [replace(t, environment=name) for t, name in zip(data.test, "aab", strict=True)]
+    own = {
+        "a": {"fwm_length": Length(), "fwm_other": Length()},
+        "b": {"fwm_length": Length(), "fwm_other": OtherLength()},
+    }
+    evaluation = Evaluation(None, own)
+    evaluation.update(model, rows)
+    values = evaluation.compute()
+    lengths = [len(t.next_state) for t in rows]
+    assert values["fwm/length"] == pytest.approx(sum(lengths) / 3)
+    assert values["a/fwm/length"] == pytest.approx(sum(lengths[:2]) / 2)
+    assert values["b/fwm/length"] == lengths[2]
+    assert "fwm/other" not in values
+    assert "b/fwm/other" in values
 
 
 def test_a_fingerprint_is_of_every_bit(phase_swirl):

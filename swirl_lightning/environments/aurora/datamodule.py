@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from swirl_lightning.environments.aurora.bench import TASKS, Task, read_edits
+from swirl_lightning.environments.aurora.claims import read_claims
 from swirl_lightning.environments.benchmark import BenchmarkDataModule, counts
+from swirl_lightning.metrics.choice import Claim
 from swirl_lightning.types import InputError, Transition
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,10 @@ class AuroraDataModule(BenchmarkDataModule):
         test = [edit.transition for edit in edits]
         log.info("%s: %s", self.path / "test.json", counts(test))
         return test
+
+    def claims(self) -> list[Claim]:
+        """The claims of DiscEdit, for the callback ``DiscEdit``."""
+        return read_claims(self.path, self.tasks)
 
     def read_train(self) -> list[Transition]:
         """The training rows of the tasks, of the files that are there."""
