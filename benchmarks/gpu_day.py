@@ -130,7 +130,7 @@ def script(name: str, *options: str) -> Any:
 
 
 def gpu_configs() -> list[str]:
-    """Configurations of texts that ask for a GPU, those of fewer worlds first; of pictures there is a part by itself."""
+    """Configurations of texts that ask for a GPU, those of fewer worlds first; pictures have a part of their own."""
     found = {path.stem: yaml.safe_load(path.read_text("utf-8")) for path in (ROOT / "configs").glob("*.yaml")}
     asking = [
         name
