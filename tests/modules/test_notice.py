@@ -2,12 +2,15 @@
 
 import logging
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from swirl_lightning.modules import notice
 from swirl_lightning.modules.notice import tell
 from swirl_lightning.modules.preparation import encode
+from swirl_lightning.types import Answer
 
 
 @pytest.fixture
@@ -51,6 +54,13 @@ def test_targets_that_can_never_be_written(said):
         assert line.startswith(f"model.{role}.max_new_tokens is {most}: {sum(n > most for n in its)} of {len(its)} ")
         assert line.endswith(f"--model.{role}.init_args.max_new_tokens={its[-1]}")
     assert len(said(edits[-1], actions[-1])[2]) == 1
+
+
+@pytest.mark.parametrize(("answer", "lines"), [(Answer(length=5), 0), (Answer(end=0), 1)])
+def test_an_answer_of_known_length_needs_no_place_for_an_end(answer, lines):
+    sizes = SimpleNamespace(y=np.array([5, 5]), z=np.array([2]))
+    role = SimpleNamespace(role="fwm", writes="y", max_new_tokens=5, policy=SimpleNamespace(answer=answer))
+    assert len(list(notice._unwritable(sizes, sizes, [role]))) == lines
 
 
 @pytest.mark.parametrize(("scratch", "own"), [(True, True), (True, False), (False, True)])
