@@ -33,7 +33,8 @@ class PictureCodec(Codec):
 
     Ids of pictures come after those of text. In the form ``full`` a picture is its codes, row by row, and the FWM
     writes as many. In the form ``delta`` an id says a cell's place and its code together, the FWM writes those of the
-    cells that change, in the order of their places, and one more id ends that.
+    cells that change, in the order of their places, and one more id ends that. With ``places`` ids say both in the form
+    ``full`` too.
 
     Args:
         tokenizer: a Hugging Face tokenizer, of the actions.
@@ -41,14 +42,19 @@ class PictureCodec(Codec):
         first: id of the first code; ids of text are below.
         size: width and height of all pictures, in pixels.
         form: what the run asks for.
+        places: whether ids say a cell's place in every form.
 
     Raises:
         InputError: changes are to be read where ids do not say a cell's place.
     """
 
-    def __init__(self, tokenizer: Any, codebook: Codebook, first: int, size: tuple[int, int], form: CodecForm) -> None:
+    def __init__(
+        self, tokenizer: Any, codebook: Codebook, first: int, size: tuple[int, int], form: CodecForm,
+        places: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__(tokenizer, form)
-        if (self.state_form, self.read_form) == ("full", "delta"):
+        self.placed = places or self.state_form == "delta"
+        if self.read_form == "delta" and not self.placed:
             raise InputError(
                 "model.idm.reads: found delta with model.state_form full, whose codes of pictures name no place; "
                 "expected written or full"
@@ -60,7 +66,7 @@ class PictureCodec(Codec):
         self._codes: dict[str, Ids] = {}
         know(codebook)
         cells, K = self.rows * self.columns, codebook.size
-        whole = Answer(allowed=(first, first + K - 1), length=cells)
+        whole = Answer(allowed=(first, first + (cells * K if self.placed else K) - 1), length=cells)
         self.end = first + cells * K
         changes = Answer(end=self.end, allowed=(first, self.end))
         self.answers = {
@@ -93,10 +99,9 @@ class PictureCodec(Codec):
     def next_state(self, state: str, ids: Ids) -> str | None:
         """The picture that an FWM completion makes of the state; None where cells stand twice or in another order."""
         codes = list(self._read(state))
-        if self.state_form == "full":
-            codes = [i - self.first for i in ids]
-            return self._write(codes) if len(codes) == self.rows * self.columns else None
-        cells = [divmod(i - self.first, self.codebook.size) for i in ids]
+        cells = self._cells(ids)
+        if self.state_form == "full" and len(cells) != self.rows * self.columns:
+            return None
         if any(a >= b for (a, _), (b, _) in pairwise(cells)):
             return None
         for i, code in cells:
@@ -116,10 +121,7 @@ class PictureCodec(Codec):
 
     def show(self, ids: Ids) -> str:
         """Each cell that is written, as ``row,column code``."""
-        written = [i - self.first for i in ids]
-        whole = self.state_form == "full"
-        cells = list(enumerate(written)) if whole else [divmod(i, self.codebook.size) for i in written]
-        return " ".join(f"{i // self.columns},{i % self.columns} {code}" for i, code in cells)
+        return " ".join(f"{i // self.columns},{i % self.columns} {code}" for i, code in self._cells(ids))
 
     def saved(self) -> str:
         """The tokenizer and the codebook."""
@@ -127,7 +129,7 @@ class PictureCodec(Codec):
 
     def identity(self) -> object:  # noqa: D102
         prompts = {name: (p.fwm, p.idm) for name, p in self._prompts.items()}
-        return self.saved(), self.first, self.size, prompts, self.state_form, self.reads
+        return self.saved(), self.first, self.size, prompts, self.state_form, self.reads, self.placed
 
     def losses(self, states: Sequence[str]) -> str:
         """The number of pictures, the PSNR of what is left of them, and the share of exact cells."""
@@ -146,8 +148,13 @@ class PictureCodec(Codec):
         equal = [(cut(a, cell) == cut(b, cell)).all((2, 3, 4)) for a, b in zip(kept, true, strict=True)]
         return psnr(kept, true), float(np.mean(equal))
 
+    def _cells(self, ids: Ids) -> list[tuple[int, int]]:
+        """The place and the code that each of some ids says."""
+        written = [i - self.first for i in ids]
+        return [divmod(i, self.codebook.size) for i in written] if self.placed else list(enumerate(written))
+
     def _ids(self, cells: Sequence[int], codes: Sequence[int]) -> Ids:
-        if self.state_form == "full":
+        if not self.placed:
             return tuple(self.first + code for code in codes)
         return tuple(self.first + i * self.codebook.size + code for i, code in zip(cells, codes, strict=True))
 

@@ -154,7 +154,11 @@ class ScratchLM(BaseModel):
 
     def weights(self, codec: Codec, names: Iterable[str]) -> Weights:  # noqa: D102
         with torch.device("cpu"):  # the same start on every device
-            return FullWeights(LlamaForCausalLM(self._config(codec.eos, max(self.vocab_size, codec.num_ids))), names)
+            return FullWeights(self.model(codec), names)
+
+    def model(self, codec: Codec) -> Any:
+        """A new model for the codec's ids, on torch's default device."""
+        return LlamaForCausalLM(self._config(codec.eos, max(self.vocab_size, codec.num_ids)))
 
     def memory(self, device: torch.device, *, sets: int, moments: int) -> Memory:  # noqa: D102
         shape = dense_shape(self._config(0, self.most_ids))

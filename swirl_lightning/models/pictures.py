@@ -13,6 +13,7 @@ from swirl_lightning.codecs.patches import learn_patches
 from swirl_lightning.codecs.picture import PictureCodec
 from swirl_lightning.codecs.tiles import Tiles
 from swirl_lightning.models.base import ScratchLM
+from swirl_lightning.models.places import add_places
 from swirl_lightning.pictures import file_of, is_picture, pixels
 from swirl_lightning.types import InputError, check_number
 
@@ -26,6 +27,8 @@ class ScratchPictureLM(ScratchLM):
         codes: number of codes.
         codebook: what a code stands for: ``tiles``, the distinct cells of the training pictures, of which there may be
             no more, so that nothing is lost of them; or ``patches`` that are learned from pictures of any kind.
+        places: whether an embedding is a sum of the id's own vector, its row's, its column's and its code's. Ids then
+            say a cell's place in every form; without it they do in the form ``delta`` alone.
         kwargs: arguments of ``ScratchLM``.
     """
 
@@ -35,6 +38,7 @@ class ScratchPictureLM(ScratchLM):
         cell: int = 8,
         codes: int = 64,
         codebook: Literal["tiles", "patches"] = "tiles",
+        places: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -51,6 +55,7 @@ class ScratchPictureLM(ScratchLM):
         self.cell = cell
         self.codes = codes
         self.codebook: Literal["tiles", "patches"] = codebook
+        self.places = places
 
     @property
     def most_ids(self) -> int:
@@ -71,13 +76,20 @@ class ScratchPictureLM(ScratchLM):
         tokenizer = self.tokenizer(map(indent, texts), form.markers)
         make = Tiles.of if self.codebook == "tiles" else learn_patches
         codebook = make(map(self._sized, pictures), self.cell, self.codes)
-        return PictureCodec(tokenizer, codebook, self.vocab_size, self.picture_size, form)
+        return PictureCodec(tokenizer, codebook, self.vocab_size, self.picture_size, form, self.places)
 
     def restore_codec(self, saved: str | None, form: CodecForm) -> Codec:  # noqa: D102
         assert saved is not None
         parts = json.loads(saved)
         tokenizer, codebook = self.restore_tokenizer(parts["tokenizer"]), Tiles.restore(parts["codebook"])
-        return PictureCodec(tokenizer, codebook, self.vocab_size, self.picture_size, form)
+        return PictureCodec(tokenizer, codebook, self.vocab_size, self.picture_size, form, self.places)
+
+    def model(self, codec: Codec) -> Any:  # noqa: D102
+        made = super().model(codec)
+        if self.places:
+            assert isinstance(codec, PictureCodec)
+            add_places(made, codec.first, codec.rows, codec.columns, codec.codebook.size)
+        return made
 
     def _sized(self, name: str) -> np.ndarray:
         """The pixels of a picture."""

@@ -54,7 +54,7 @@ def _unwritable(labelled: Sizes, state_only: Sizes, roles: Sequence[GRPOMixin]) 
     }
     for role in roles:
         name, tokens = targets[role.writes]
-        needed = tokens + 1
+        needed = tokens + (role.policy.answer.end is not None)
         if short := int((needed > role.max_new_tokens).sum()):
             yield (
                 f"model.{role.role}.max_new_tokens is {role.max_new_tokens}: {short} of {len(needed)} {name} of the "

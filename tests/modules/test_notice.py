@@ -8,6 +8,7 @@ import pytest
 from swirl_lightning.modules import notice
 from swirl_lightning.modules.notice import tell
 from swirl_lightning.modules.preparation import encode
+from swirl_lightning.types import Answer
 
 
 @pytest.fixture
@@ -51,6 +52,15 @@ def test_targets_that_can_never_be_written(said):
         assert line.startswith(f"model.{role}.max_new_tokens is {most}: {sum(n > most for n in its)} of {len(its)} ")
         assert line.endswith(f"--model.{role}.init_args.max_new_tokens={its[-1]}")
     assert len(said(edits[-1], actions[-1])[2]) == 1
+
+
+def test_an_answer_of_known_length_has_no_end_to_write(ready_swirl):
+    model, data = ready_swirl()
+    labelled, state_only, *_ = encode(model.codec, data, skip=False)
+    model.fwm.max_new_tokens = longest = int(max(its.y.max() for its in (labelled, state_only)))
+    assert len(list(notice._unwritable(labelled, state_only, [model.fwm]))) == 1
+    model.fwm.policy.answer = Answer(length=longest)
+    assert list(notice._unwritable(labelled, state_only, [model.fwm])) == []
 
 
 @pytest.mark.parametrize(("scratch", "own"), [(True, True), (True, False), (False, True)])

@@ -65,11 +65,13 @@ def write_log(folder, splits):
 
 @pytest.fixture(scope="module", params=["delta", "full"])
 def run(request, tmp_path_factory):
-    """A run that has learned the world by heart, as the command line makes it."""
+    """A run that has learned the world by heart, as the command line makes it; that of changes embeds places."""
     root = tmp_path_factory.mktemp(request.param)
     write_log(root / "data", ("labelled", "state_only", "validation", "test", "log"))
     config = root / "given.yaml"
-    config.write_text(CONFIG.format(root=root, form=request.param, updates={"delta": 250, "full": 700}[request.param]))
+    of_changes = request.param == "delta"
+    options = {"form": request.param, "places": json.dumps(of_changes), "updates": 250 if of_changes else 700}
+    config.write_text(CONFIG.format(root=root, **options))
     swirl(root, "fit", f"--config={config}")
     return root / "version_0"
 
@@ -212,7 +214,7 @@ trainer:
 model:
   base:
     class_path: swirl_lightning.models.ScratchPictureLM
-    init_args: {{picture_size: [12, 4], cell: 4, codes: 12, hidden_size: 64, vocab_size: 300}}
+    init_args: {{picture_size: [12, 4], cell: 4, codes: 12, hidden_size: 64, vocab_size: 300, places: {places}}}
   state_form: {form}
   max_tokens: 60
   fwm:
