@@ -26,6 +26,8 @@ class Tiles:
         kind: what the codebook is called.
     """
 
+    quick = True
+
     def __init__(self, tiles_NSS3: np.ndarray, size: int, kind: str = "tiles") -> None:
         self.tiles_NSS3 = tiles_NSS3
         self.kind = kind
