@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from swirl_lightning.codecs.base import Codec, CodecForm, place
 from swirl_lightning.codecs.kept_codes import KeptCodes
-from swirl_lightning.codecs.tiles import cut
+from swirl_lightning.codecs.tiles import Tiles, cut
 from swirl_lightning.pictures import (
     CODES,
     Codebook,
@@ -133,6 +134,13 @@ class PictureCodec(Codec):
     def saved(self) -> str:
         """The tokenizer and the codebook."""
         return json.dumps({"tokenizer": self.tokenizer.backend_tokenizer.to_str(), "codebook": self.codebook.saved()})
+
+    def export(self, folder: Path) -> None:
+        """The tokenizer, and a codebook that is a list of tiles."""
+        if not isinstance(self.codebook, Tiles):
+            super().export(folder)
+        self.tokenizer.save_pretrained(folder)
+        self.codebook.export(folder)
 
     def identity(self) -> object:  # noqa: D102
         prompts = {name: (p.fwm, p.idm) for name, p in self._prompts.items()}
