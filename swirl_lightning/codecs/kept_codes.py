@@ -12,7 +12,6 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 
@@ -118,9 +117,7 @@ class KeptCodes:
         rows = [(picture, np.array(codes, "<i4").tobytes()) for picture, codes in new.items()]
         with closing(sqlite3.connect(self.path, timeout=60)) as table, table:
             table.execute("CREATE TABLE IF NOT EXISTS codes (picture TEXT PRIMARY KEY, codes BLOB, sum INTEGER)")
-            table.executemany(
-                "INSERT OR REPLACE INTO codes VALUES (?, ?, ?)", [(*row, _sum(*row)) for row in rows]
-            )
+            table.executemany("INSERT OR REPLACE INTO codes VALUES (?, ?, ?)", [(*row, _sum(*row)) for row in rows])
 
 
 def _sum(picture: str, codes: bytes) -> int:

@@ -147,7 +147,7 @@ class PictureCodec(Codec):
         return self.saved(), self.first, self.size, prompts, self.state_form, self.reads, self.placed
 
     def losses(self, states: Sequence[str]) -> str:
-        """The number of pictures, the PSNR of what is left of them, and the share of exact cells; a network's of some."""
+        """PSNR and exact cells of what the codebook leaves of the pictures; of some, where decoding takes long."""
         looked_at = list(dict.fromkeys(states))
         if not self.quick:
             looked_at = looked_at[:: -(-len(looked_at) // MOST_DECODED)]

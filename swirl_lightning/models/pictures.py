@@ -15,7 +15,7 @@ from swirl_lightning.codecs.tiles import Tiles
 from swirl_lightning.models.base import ScratchLM
 from swirl_lightning.models.places import add_places
 from swirl_lightning.pictures import file_of, is_picture, pixels
-from swirl_lightning.types import InputError, check_number
+from swirl_lightning.types import InputError, Role, StateForm, check_number
 
 
 class ScratchPictureLM(ScratchLM):
@@ -60,8 +60,20 @@ class ScratchPictureLM(ScratchLM):
     @property
     def most_ids(self) -> int:
         """In the form ``delta``, which has most."""
+        return self.vocab_size + self._changes
+
+    @property
+    def _changes(self) -> int:
+        """Ids of a change: places with codes, and its end."""
         width, height = self.picture_size
-        return self.vocab_size + (width // self.cell) * (height // self.cell) * self.codes + 1
+        return (width // self.cell) * (height // self.cell) * self.codes + 1
+
+    def choices(self, role: Role, state_form: StateForm) -> int:  # noqa: D102
+        if role == "idm":
+            return self.vocab_size
+        if state_form == "delta":
+            return self._changes
+        return self._changes - 1 if self.places else self.codes
 
     def codec(self, corpus: Iterable[str], form: CodecForm) -> Codec:  # noqa: D102
         texts: list[str] = []

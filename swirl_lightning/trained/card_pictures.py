@@ -118,7 +118,7 @@ def snippet(
     answer, end = codec.answers[name], codec.answers[name].end
     stops = f"max_new_tokens={answer.steps(most)}, eos_token_id={end}"
     prompts = {
-        "fwm": f"words({action}) + words(\" \" + action) + words({next_state})",
+        "fwm": f'words({action}) + words(" " + action) + words({next_state})',
         "idm": f"words({next_state}) + as_ids(read) + words({action})",
     }
     said = ANSWER["idm" if name == "idm" else codec.state_form].format(end=end)

@@ -17,7 +17,7 @@ from swirl_lightning.types import InputError
 
 
 def export(model: SWIRL, run: Path, out: Path, *, merge: bool = False, base_model: str | None = None) -> None:
-    """Write ``out/fwm`` and ``out/idm``, each with tokenizer, codebook of pictures and model card, and ``out/swirl.json``.
+    """Write ``out/fwm`` and ``out/idm``, each with tokenizer, codebook and model card, and ``out/swirl.json``.
 
     A role is an adapter in PEFT's layout; where the model was built from scratch, and with ``merge``, it is a whole
     model. Roles that share their weights get a folder each nonetheless.

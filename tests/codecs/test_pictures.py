@@ -104,7 +104,7 @@ def test_codes_as_a_state(codec):
 
 
 def test_ids(codec, states):
-    """By hand: of whole pictures a code a cell, with its place or without; of changes those of the cells that change."""
+    """By hand: of whole pictures a code a cell, with its place or without; of changes those of cells that change."""
     code = codec.encode(Transition("e", 0, *states, "turn left"))
     a, b = (codec.codebook.encode(drawn(codes)).flatten().tolist() for codes in (A, B))
     if codec.state_form == "full" and codec.placed:
@@ -155,8 +155,11 @@ def test_cells_out_of_order_are_no_state(codec, states):
     if codec.state_form == "full":
         assert codec.next_state(states[0], code.y[:-1]) is None
         turned = codec.next_state(states[0], code.y[::-1])
-        assert turned is None if codec.placed else turned == write_codes(codec.codebook, read_codes(
-            codec.comparable(states[1]))[1][::-1, ::-1])
+        assert (
+            turned is None
+            if codec.placed
+            else turned == write_codes(codec.codebook, read_codes(codec.comparable(states[1]))[1][::-1, ::-1])
+        )
         return
     assert codec.next_state(states[0], code.y[::-1]) is None
     assert codec.next_state(states[0], (code.y[0], code.y[0])) is None
