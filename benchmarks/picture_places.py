@@ -26,6 +26,7 @@ from results_file import write
 CONFIG = Path(__file__).parents[1] / "configs" / "minigrid.yaml"
 CELLS = 42
 METRICS = ("fwm/exact_match", "fwm/changed_cells", "idm/exact_match")
+NAMES = ("FWM exact match", "changed cells", "IDM exact match")
 ARMS = [(form, places) for form in ("full", "delta") for places in (False, True)]
 
 
@@ -49,20 +50,26 @@ def run(data: Path, form: str, places: bool, seed: int, updates: tuple[int, int]
     stages = results["stages"]
     seconds = sum(stage["seconds"] for stage in stages)
     found = {name: stages[-1]["metrics"][name] for name in METRICS}
-    return {"form": form, "places": places, "seed": seed, "seconds": seconds, **found}
+    return {"updates": list(updates), "form": form, "places": places, "seed": seed, "seconds": seconds, **found}
 
 
 def table(content: dict[str, Any]) -> str:
-    """A line for each arm: its metrics, seed by seed."""
-    lines = [f"| form | places | {' | '.join(METRICS)} | seconds |", "| --- " * (3 + len(METRICS)) + "|"]
-    for form, places in ARMS:
-        runs = [its for its in content["runs"] if (its["form"], its["places"]) == (form, places)]
-        if not runs:
-            continue
-        cells = [", ".join(f"{its[name]:.3f}" for its in runs) for name in METRICS]
-        seconds = statistics.mean(its["seconds"] for its in runs)
-        lines.append(f"| `{form}` | {'yes' if places else 'no'} | {' | '.join(cells)} | {seconds:.0f} |")
+    """A line for each arm of each warm-up: its metrics, seed by seed."""
+    lines = ["| form | places | updates | seeds | " + " | ".join(NAMES) + " |", "| --- " * (4 + len(NAMES)) + "|"]
+    arms = {(tuple(its["updates"]), *arm): None for arm in ARMS for its in content["runs"]}
+    for updates, form, places in arms:
+        runs = [its for its in content["runs"] if key_of(its)[:3] == (updates, form, places)]
+        if runs:
+            cells = [", ".join(f"{its[name]:.3f}" for its in runs) for name in METRICS]
+            seeds = ", ".join(str(its["seed"]) for its in runs)
+            warm_up = " + ".join(map(str, updates))
+            lines.append(f"| `{form}` | {'yes' if places else 'no'} | {warm_up} | {seeds} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def key_of(its: dict[str, Any]) -> tuple[tuple[int, ...], str, bool, int]:
+    """What tells a run apart."""
+    return tuple(its["updates"]), its["form"], its["places"], its["seed"]
 
 
 def main() -> None:
@@ -71,16 +78,18 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of swirl collect minigrid")
     parser.add_argument("--seeds", type=int, nargs="+", default=[5, 6])
     parser.add_argument("--updates", type=int, nargs=2, default=[2000, 400], help="of pretrain and of sft")
+    parser.add_argument("--form", choices=("full", "delta"), help="this one alone")
     parser.add_argument("--out", type=Path, required=True, help="results; what is in it already is not run again")
     options = parser.parse_args()
     content: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {"runs": []}
     content |= {"command": shlex.join(["python", *sys.argv]), "machine": f"{platform.machine()}, one thread"}
-    content["updates"] = options.updates
+    done = {key_of(its) for its in content["runs"]}
+    updates = (options.updates[0], options.updates[1])
     for seed in options.seeds:
         for form, places in ARMS:
-            if any((its["form"], its["places"], its["seed"]) == (form, places, seed) for its in content["runs"]):
+            if (updates, form, places, seed) in done or (options.form or form) != form:
                 continue
-            content["runs"].append(run(options.data, form, places, seed, tuple(options.updates)))
+            content["runs"].append(run(options.data, form, places, seed, updates))
             write(options.out, content, depth=2)
             print(table(content), flush=True)
 

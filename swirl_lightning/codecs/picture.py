@@ -137,10 +137,11 @@ class PictureCodec(Codec):
 
     def export(self, folder: Path) -> None:
         """The tokenizer, and a codebook that is a list of tiles."""
-        if not isinstance(self.codebook, Tiles):
+        if isinstance(self.codebook, Tiles):
+            self.tokenizer.save_pretrained(folder)
+            self.codebook.export(folder)
+        else:  # it is refused
             super().export(folder)
-        self.tokenizer.save_pretrained(folder)
-        self.codebook.export(folder)
 
     def identity(self) -> object:  # noqa: D102
         prompts = {name: (p.fwm, p.idm) for name, p in self._prompts.items()}

@@ -30,8 +30,9 @@ class PlaceEmbedding(nn.Module):
         self.first = first
         self.own = embedding.weight
         width, std = self.own.shape[1], float(self.own.detach().std())
-        for name, number in (("row", rows), ("column", columns), ("code", codes)):
-            self.register_parameter(name, nn.Parameter(torch.randn(number, width) * std))
+        self.row, self.column, self.code = (
+            nn.Parameter(torch.randn(number, width) * std) for number in (rows, columns, codes)
+        )
 
     @property
     def weight(self) -> Tensor:
@@ -79,7 +80,7 @@ def without_places(model: Any) -> Any:
     plain = copy.deepcopy(model)
     weight_VD = found.weight.detach().clone()
     embedding = nn.Embedding.from_pretrained(weight_VD, freeze=False)
-    head = nn.Linear(*reversed(weight_VD.shape), bias=False, device="meta")
+    head = nn.Linear(weight_VD.shape[1], len(weight_VD), bias=False, device="meta")
     head.weight = embedding.weight
     plain.set_input_embeddings(embedding)
     plain.set_output_embeddings(head)

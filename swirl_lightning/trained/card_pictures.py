@@ -6,7 +6,7 @@ from typing import Any
 
 from swirl_lightning.codecs import Codec
 from swirl_lightning.codecs.picture import PictureCodec
-from swirl_lightning.codecs.tiles import CODEBOOK
+from swirl_lightning.codecs.tiles import CODEBOOK, Tiles
 from swirl_lightning.types import Role, StateForm
 
 FORM = """\
@@ -80,18 +80,22 @@ READ = {
     "delta": "[(place, code) for place, code in enumerate(next_state) if code != state[place]]",
 }
 ANSWER = {
-    "idm": 'print(tokenizer.decode(written, skip_special_tokens=True))',
-    "full": "picture([(i - first) % size for i in written]).save(\"predicted.png\")",
-    "delta": """\
-for i in written:
-    if i != {end}:  # which ends the answer
-        state[(i - first) // size] = (i - first) % size
+    "idm": "print(tokenizer.decode(written, skip_special_tokens=True))",
+    "codes": 'picture([i - first for i in written]).save("predicted.png")',
+    "places": """\
+cells = [divmod(i - first, size) for i in written if i != {end}]
+places = [place for place, _ in cells]
+if places != sorted(set(places)){unended}:
+    raise SystemExit("it wrote no picture: cells are out of order, or there is no end")
+for place, code in cells:
+    state[place] = code
 picture(state).save("predicted.png")""",
 }  # fmt: skip
 
 
 def form(codec: PictureCodec, role: Role, written: StateForm) -> str:
     """What a state is, and what the role reads or writes of a next state."""
+    assert isinstance(codec.codebook, Tiles)  # all that is exported
     end = f"; the id {codec.end} ends it" if role == "fwm" else ""
     return FORM.format(
         **_shape(codec), codebook=CODEBOOK, spare=codec.codebook.size - len(codec.codebook.tiles_NSS3),
@@ -121,7 +125,8 @@ def snippet(
         "fwm": f'words({action}) + words(" " + action) + words({next_state})',
         "idm": f"words({next_state}) + as_ids(read) + words({action})",
     }
-    said = ANSWER["idm" if name == "idm" else codec.state_form].format(end=end)
+    unended = "" if end is None else f" or written[-1] != {end}"
+    said = ANSWER["idm" if name == "idm" else "places" if codec.placed else "codes"].format(end=end, unended=unended)
     return PYTHON.format(
         **_shape(codec), name=name, codebook=CODEBOOK, begin=begin, imports=imports, load=load,
         place="place * size + " if codec.placed else "", prompt=prompts[name],

@@ -49,7 +49,7 @@ def test_the_page_has_both_tables(memory, updates):
 
 
 def test_the_passes_are_those_of_the_two_phases():
-    vim, elbo = (dict((work.kind, work) for work in memory_pictures.PHASES[name]) for name in ("vim", "elbo"))
+    vim, elbo = ({work.kind: work for work in memory_pictures.PHASES[name]} for name in ("vim", "elbo"))
     picture, name = memory_pictures.PICTURE, memory_pictures.NAME
     assert [vim[kind].answer for kind in picture_updates.PARTS] == [picture, name, picture]
     assert [elbo[kind].answer for kind in picture_updates.PARTS] == [name, picture, name]

@@ -144,7 +144,7 @@ def test_peak_of_a_pass(case, kind):
 
 @pytest.mark.parametrize("kind", ["generation", "scoring", "update"])
 def test_a_head_that_is_confined_to_some_ids(kind):
-    """Of 32,768 ids 8,192 may be chosen: logits, log-probs and draws are as narrow, within 15 % of what is allocated."""
+    """Of 32,768 ids 8,192 may be chosen: logits, log-probs and draws are as narrow; within 15 % of the bytes."""
     config = LlamaConfig(**(SHAPE | {"vocab_size": 32768}), num_hidden_layers=1)
     weights = FullWeights(AutoModelForCausalLM.from_config(config), ["a"])
     memory = Memory(config_shape(config), 4, rank=None, sets=1)
