@@ -150,8 +150,10 @@ class Memory:
         prompts = layers * (self._saved(P * L) + self._keys_saved(P, L, L, masked=False) - self._cache(P * L) / layers)
         trees = layers * (self._saved(B * S) + self._keys_saved(B, S, L + S, masked=True)) + B * S * (L + S)
         cache = self._cache(P * L)
+        # autograd keeps what is in the cache, or copies of it, one for each head that shares keys and values
+        held = self._cache(B * (L + S)) if self._dense.heads > self._dense.kv_heads else 0.0
         return [
-            Parts(cache=cache + self._cache(B * (L + S)), activations=prompts + trees + self._layer(B * S)),
+            Parts(cache=cache + held, activations=prompts + trees + self._layer(B * S)),
             Parts(cache=cache, activations=prompts + trees, head=head),
             Parts(cache=cache, activations=prompts + trees + self._backward(B * S), head=states),
             Parts(cache=2 * cache, activations=prompts + self._backward(P * L), head=self._states(0, gradient=True)),
