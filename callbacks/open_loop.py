@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -10,10 +11,10 @@ import lightning as L
 
 from swirl_lightning.callbacks.running import running
 from swirl_lightning.environments.splits import take_turns
-from swirl_lightning.metrics import DeltaF1, ExactMatch, TokenF1
+from swirl_lightning.metrics import DeltaF1, ExactMatch, PredictionMetric, TokenF1
 from swirl_lightning.modules import SWIRL
 from swirl_lightning.modules.open_loop import chains_of, open_loop
-from swirl_lightning.types import InputError, Transition, check_number
+from swirl_lightning.types import InputError, Prediction, Transition, check_number
 
 
 class OpenLoop(L.Callback):
@@ -22,7 +23,9 @@ class OpenLoop(L.Callback):
     The FWM starts from a true state and then reads its own next states, with the true actions. For step k = 1, 2, ...
     ``fwm/open_loop_<k>/exact_match``, ``token_f1`` and ``delta_f1`` compare its k-th next state with the true one, over
     the chains that are so long; ``delta_f1`` is of what has changed since the start of the chain. Beside them stands
-    ``copy_token_f1``, the token F1 of a model that changes nothing, whose ``delta_f1`` would be 0.
+    ``copy_token_f1``, the token F1 of a model that changes nothing, whose ``delta_f1`` would be 0. The environment's
+    own metrics of the FWM stand there too, such as ``psnr``, where all data is of one environment; to them the state is
+    the start of the chain.
 
     Chains are taken from the whole test split, whatever ``data.eval_limit`` is, always the same ones.
 
@@ -39,6 +42,7 @@ class OpenLoop(L.Callback):
             check_number(f"OpenLoop.{name}", value, least=least)
         self.steps = steps
         self.chains = chains
+        self._own: dict[str, PredictionMetric] = {}
         self._chosen: list[list[Transition]] = []
         self._values: dict[str, float] = {}
 
@@ -47,6 +51,8 @@ class OpenLoop(L.Callback):
         if stage not in ("fit", "test"):
             return
         parts = trainer.datamodule.parts()  # type: ignore[attr-defined]
+        own = next(iter(parts.values())).metrics() if len(parts) == 1 else {}
+        self._own = {name: metric for name, metric in own.items() if name.startswith("fwm_")}
         test = [replace(t, environment=name) for name, part in parts.items() for t in part.load("test")]
         found = chains_of(test, self.steps)
         if not found:
@@ -91,7 +97,8 @@ class OpenLoop(L.Callback):
 
     def _measure(self, trainer: L.Trainer, module: SWIRL) -> dict[str, float]:
         """The scores of every step over the chains of all processes, each of which rolls out its share."""
-        chains = [module.codec.compared(chain) for chain in self._chosen[trainer.global_rank :: trainer.world_size]]
+        own = self._chosen[trainer.global_rank :: trainer.world_size]
+        chains = [module.codec.compared(chain) for chain in own]
         with trainer.precision_plugin.val_step_context():
             said = open_loop(module, chains)
         values = {}
@@ -105,6 +112,10 @@ class OpenLoop(L.Callback):
                 "delta_f1": (DeltaF1(), starts, predictions, targets),
                 "copy_token_f1": (TokenF1(), starts, targets),
             }
+            true = [replace(chain[k], state=chain[0].state) for chain in own if k < len(chain)]
+            written = [Prediction(t.action or "", y) for t, y in zip(true, predictions, strict=True)]
+            for name, metric in self._own.items():
+                scores[name.removeprefix("fwm_")] = (deepcopy(metric), true, written)
             for name, (metric, *columns) in scores.items():
                 metric.to(module.device).update(*columns)
                 values[f"fwm/open_loop_{k + 1}/{name}"] = float(metric.compute())

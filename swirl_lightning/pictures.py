@@ -38,9 +38,11 @@ class Codebook(Protocol):
     """A finite set of codes, one for each cell of a picture.
 
     Args:
-        name: the same for the same codes.
+        name: the same for the same codes; that of a network says its weights and how pictures are prepared for it.
         size: number of codes.
         cell: pixels of a cell's side.
+
+    One with ``quick = True`` encodes a picture as soon as it is read; codes of all others are kept on disk.
     """
 
     name: str

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,9 +58,6 @@ class Codec(ABC):
 
     answers: Mapping[Role, Answer]
     """What each role may write."""
-
-    tokenizer_alone = False
-    """Whether the tokenizer makes all ids, so that other programs can."""
 
     language: Answer
     """What language modelling is of: any ids, up to the end token of texts."""
@@ -140,6 +138,17 @@ class Codec(ABC):
     @abstractmethod
     def saved(self) -> str:
         """What a checkpoint holds of a codec that was made from the run's data."""
+
+    def export(self, folder: Path) -> None:
+        """Write what other programs need to make these ids, beside the words of the layout.
+
+        Raises:
+            InputError: there is nothing that they could load.
+        """
+        raise InputError(
+            f"swirl export: found a model whose codec is {type(self).__name__}, expected one whose ids other libraries "
+            "can make; use the run itself, with swirl_lightning.trained"
+        )
 
     @abstractmethod
     def identity(self) -> object:

@@ -68,7 +68,7 @@ def kept_table(name: str, schema: pa.Schema, batches: Callable[[], Iterable[pa.R
     try:
         if (table := _open(path)) is None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with _lock(path):
+            with lock(path):
                 if (table := _open(path)) is None:  # nobody wrote it while this process waited
                     _write(path, schema, batches())
                     table = _open(path)
@@ -84,13 +84,14 @@ def kept_table(name: str, schema: pa.Schema, batches: Callable[[], Iterable[pa.R
     return table
 
 
-def _lock(path: Path) -> AcquireReturnProxy:
-    lock = FileLock(path.with_suffix(".lock"))
+def lock(path: Path) -> AcquireReturnProxy:
+    """The right to write a file, which a process loses when it ends; another one is waited for, which is said."""
+    held = FileLock(path.with_suffix(".lock"))
     try:
-        return lock.acquire(timeout=0)
+        return held.acquire(timeout=0)
     except Timeout:
         log.info("%s is being written by another process: waiting for it", path)
-        return lock.acquire()
+        return held.acquire()
 
 
 def _write(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from swirl_lightning.codecs.base import Codec, CodecForm, indent, place
@@ -28,8 +29,6 @@ class TextCodec(Codec):
         max_tokens: longest prompt and completion together.
         reads: how the IDM reads a next state.
     """
-
-    tokenizer_alone = True
 
     def __init__(
         self,
@@ -74,6 +73,10 @@ class TextCodec(Codec):
 
     def show(self, ids: Ids) -> str:  # noqa: D102
         return self.text(ids)
+
+    def export(self, folder: Path) -> None:
+        """The tokenizer makes all ids."""
+        self.tokenizer.save_pretrained(folder)
 
     def saved(self) -> str:
         """The tokenizer, which was trained on the run's texts."""

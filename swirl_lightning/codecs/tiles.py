@@ -9,10 +9,14 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable
 from hashlib import blake2b
+from pathlib import Path
 
 import numpy as np
 
 from swirl_lightning.types import InputError
+
+CODEBOOK = "codebook.npz"
+"""The file of an exported codebook, with the array ``tiles``."""
 
 
 class Tiles:
@@ -25,6 +29,8 @@ class Tiles:
         size: number of codes, of which the last ones may stand for nothing yet; they are decoded as black.
         kind: what the codebook is called.
     """
+
+    quick = True
 
     def __init__(self, tiles_NSS3: np.ndarray, size: int, kind: str = "tiles") -> None:
         self.tiles_NSS3 = tiles_NSS3
@@ -67,6 +73,10 @@ class Tiles:
     def saved(self) -> str:
         """The codebook as text, for a checkpoint."""
         return f"{self.kind}:{self.size}:{self.cell}:{base64.b64encode(self.tiles_NSS3.tobytes()).decode()}"
+
+    def export(self, folder: Path) -> None:
+        """Write the tiles for other programs, which need NumPy to read them."""
+        np.savez(folder / CODEBOOK, tiles=self.tiles_NSS3)
 
     def encode(self, pixels_HW3: np.ndarray) -> np.ndarray:
         """The code of each tile. [R, C]"""

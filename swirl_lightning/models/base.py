@@ -32,7 +32,7 @@ from swirl_lightning.models.weights import FullWeights, LoraWeights, Weights
 from swirl_lightning.plan.counts import check_layers
 from swirl_lightning.plan.memory import Memory
 from swirl_lightning.plan.shapes import dense_shape, shape_of
-from swirl_lightning.types import InputError, check_number
+from swirl_lightning.types import InputError, Role, StateForm, check_number
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +70,10 @@ class BaseModel(ABC):
     @abstractmethod
     def weights(self, codec: Codec, names: Iterable[str]) -> Weights:
         """The weight sets ``names`` of a model for the codec's ids, on torch's default device or moved there later."""
+
+    def choices(self, role: Role, state_form: StateForm) -> int | None:
+        """How many ids a role may write, for the memory plan; None for all of the vocabulary."""
+        return None
 
     @abstractmethod
     def memory(self, device: torch.device, *, sets: int, moments: int) -> Memory:
@@ -154,7 +158,11 @@ class ScratchLM(BaseModel):
 
     def weights(self, codec: Codec, names: Iterable[str]) -> Weights:  # noqa: D102
         with torch.device("cpu"):  # the same start on every device
-            return FullWeights(LlamaForCausalLM(self._config(codec.eos, max(self.vocab_size, codec.num_ids))), names)
+            return FullWeights(self.model(codec), names)
+
+    def model(self, codec: Codec) -> Any:
+        """A new model for the codec's ids, on torch's default device."""
+        return LlamaForCausalLM(self._config(codec.eos, max(self.vocab_size, codec.num_ids)))
 
     def memory(self, device: torch.device, *, sets: int, moments: int) -> Memory:  # noqa: D102
         shape = dense_shape(self._config(0, self.most_ids))

@@ -13,8 +13,9 @@ from swirl_lightning.codecs.patches import learn_patches
 from swirl_lightning.codecs.picture import PictureCodec
 from swirl_lightning.codecs.tiles import Tiles
 from swirl_lightning.models.base import ScratchLM
+from swirl_lightning.models.places import add_places
 from swirl_lightning.pictures import file_of, fitted, is_picture, pixels
-from swirl_lightning.types import InputError, check_number
+from swirl_lightning.types import InputError, Role, StateForm, check_number
 
 
 class ScratchPictureLM(ScratchLM):
@@ -28,6 +29,8 @@ class ScratchPictureLM(ScratchLM):
             no more, so that nothing is lost of them; or ``patches`` that are learned from pictures of any kind.
         fit: what becomes of a picture of another size: ``none`` refuses it; ``pad`` pads it to the proportions of
             ``picture_size`` and scales it. No file is changed.
+        places: whether an embedding is a sum of the id's own vector, its row's, its column's and its code's. Ids then
+            say a cell's place in every form; without it they do in the form ``delta`` alone.
         kwargs: arguments of ``ScratchLM``.
     """
 
@@ -38,6 +41,7 @@ class ScratchPictureLM(ScratchLM):
         codes: int = 64,
         codebook: Literal["tiles", "patches"] = "tiles",
         fit: Literal["none", "pad"] = "none",
+        places: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -55,12 +59,25 @@ class ScratchPictureLM(ScratchLM):
         self.codes = codes
         self.codebook: Literal["tiles", "patches"] = codebook
         self.fit: Literal["none", "pad"] = fit
+        self.places = places
 
     @property
     def most_ids(self) -> int:
         """In the form ``delta``, which has most."""
+        return self.vocab_size + self._changes
+
+    @property
+    def _changes(self) -> int:
+        """Ids of a change: places with codes, and its end."""
         width, height = self.picture_size
-        return self.vocab_size + (width // self.cell) * (height // self.cell) * self.codes + 1
+        return (width // self.cell) * (height // self.cell) * self.codes + 1
+
+    def choices(self, role: Role, state_form: StateForm) -> int:  # noqa: D102
+        if role == "idm":
+            return self.vocab_size
+        if state_form == "delta":
+            return self._changes
+        return self._changes - 1 if self.places else self.codes
 
     def codec(self, corpus: Iterable[str], form: CodecForm) -> Codec:  # noqa: D102
         texts: list[str] = []
@@ -75,13 +92,24 @@ class ScratchPictureLM(ScratchLM):
         tokenizer = self.tokenizer(map(indent, texts), form.markers)
         make = Tiles.of if self.codebook == "tiles" else learn_patches
         codebook = make(map(self._sized, pictures), self.cell, self.codes)
-        return PictureCodec(tokenizer, codebook, self.vocab_size, self.picture_size, form, self.fit == "pad")
+        return PictureCodec(
+            tokenizer, codebook, self.vocab_size, self.picture_size, form, pad=self.fit == "pad", places=self.places
+        )
 
     def restore_codec(self, saved: str | None, form: CodecForm) -> Codec:  # noqa: D102
         assert saved is not None
         parts = json.loads(saved)
         tokenizer, codebook = self.restore_tokenizer(parts["tokenizer"]), Tiles.restore(parts["codebook"])
-        return PictureCodec(tokenizer, codebook, self.vocab_size, self.picture_size, form, self.fit == "pad")
+        return PictureCodec(
+            tokenizer, codebook, self.vocab_size, self.picture_size, form, pad=self.fit == "pad", places=self.places
+        )
+
+    def model(self, codec: Codec) -> Any:  # noqa: D102
+        made = super().model(codec)
+        if self.places:
+            assert isinstance(codec, PictureCodec)
+            add_places(made, codec.first, codec.rows, codec.columns, codec.codebook.size)
+        return made
 
     def _sized(self, name: str) -> np.ndarray:
         """The pixels of a picture."""

@@ -27,7 +27,7 @@ from swirl_lightning.models.vqgan import Vqgan
 from swirl_lightning.models.weights import Weights
 from swirl_lightning.plan.memory import Memory
 from swirl_lightning.plan.vq import VqMemory
-from swirl_lightning.types import Ids, InputError, check_number
+from swirl_lightning.types import Ids, InputError, Role, StateForm, check_number
 
 log = logging.getLogger(__name__)
 NAME = "model.base.name"
@@ -119,6 +119,13 @@ class PretrainedPictureLM(PretrainedLM):
         assert self._codebook is not None
         self._codebook.to(torch.get_default_device())
         return super().weights(codec, names)
+
+    def choices(self, role: Role, state_form: StateForm) -> int | None:
+        """All codes; words are nearly all of the vocabulary."""
+        if role == "idm":
+            return None
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            return int(self.empty_network().size)
 
     def memory(self, device: torch.device, *, sets: int, moments: int) -> Memory:  # noqa: D102
         found = super().memory(device, sets=sets, moments=moments)

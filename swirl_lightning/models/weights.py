@@ -21,6 +21,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from swirl_lightning.engine.half_attention import computes_in_half
 from swirl_lightning.models.lora import FusedLora
+from swirl_lightning.models.places import without_places
 from swirl_lightning.models.precision import AdapterLinear, float32_forward
 from swirl_lightning.plan.counts import adapted_layers, without_adapter
 from swirl_lightning.types import InputError
@@ -148,7 +149,7 @@ class FullWeights(Weights):
         return self._named[name]
 
     def export(self, name: str, folder: Path, *, merge: bool = False, base_name: str | None = None) -> None:  # noqa: D102
-        self.activate(name).save_pretrained(folder)
+        without_places(self.activate(name)).save_pretrained(folder)
 
 
 class LoraWeights(Weights):

@@ -80,12 +80,12 @@ class GRPOMixin(ABC):
         self.sampling = sampling
         self.grpo = grpo
 
-    @property
-    def shape(self) -> RoleShape:
-        """What of these options decides how much memory it takes."""
+    def shape(self, choices: int | None) -> RoleShape:
+        """What of these options, and of the number of ids that it may write, decides how much memory it takes."""
         return RoleShape(
             self.role, self.grpo.group_size, self.max_new_tokens, self.sampling.truncated,
             compared=bool(self.grpo.beta) or self.grpo.inner_steps > 1, anchored=bool(self.grpo.anchor),
+            choices=choices,
         )  # fmt: skip
 
     def begin(self, policy: Policy, reference: Policy) -> None:

@@ -221,8 +221,9 @@ class SWIRL(L.LightningModule):
 
     def _shape(self) -> RunShape:
         exact = scored_in_float32(self.reward, self.vim_reward or self.reward)
+        fwm, idm = (role.shape(self.base.choices(role.role, self.state_form)) for role in (self.fwm, self.idm))
         return RunShape(
-            self.fwm.shape, self.idm.shape, self.max_tokens, self.latent == "sample", bool(self.bootstrap), exact,
+            fwm, idm, self.max_tokens, self.latent == "sample", bool(self.bootstrap), exact,
             whole_states=self.idm.reads == "full",
         )  # fmt: skip
 

@@ -5,7 +5,8 @@ holds while it runs, what a cache holds while it grows. tests/models/test_memory
 allocates.
 
 Shape letters, as numbers here: P prompts and N rows that pass together, L tokens of a prompt, T of a row, B lanes, S
-nodes of a lane, D hidden size, F feed-forward size, V vocabulary, K support size.
+nodes of a lane, D hidden size, F feed-forward size, V rows of the head, which are the ids that may be chosen, K support
+size.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ class Memory:
     def _generation(self, work: Pass, rows: int) -> list[Parts]:
         P, L, T = work.prompts(rows), work.prompt, work.row
         width = min(rows, work.group_size)  # of a prompt's tree, where all samples differ from the first token on
-        V, K = self._dense.vocab, self._support(work)
+        V, K = self._choices(work), self._support(work)
         kept = self._kept(work)
         tokens = L + width * (T - 1)
         room = L + L // 2 if T > 1 else 0
@@ -134,6 +135,7 @@ class Memory:
     def _update(self, work: Pass, rows: int) -> list[Parts]:
         P, L, T = work.prompts(rows), work.prompt, work.row
         head, states = self._head(rows * T, work, gradient=True), self._states(rows * T, gradient=True)
+        both = 2 * self._states(0, gradient=True)  # an embedding that is the head too: of its two uses
         B, S = work.lanes(rows)
         if work.group_size == 1 or self.checkpointing:
             W = L + (rows // P) * (T - 1)
@@ -147,16 +149,20 @@ class Memory:
             return [
                 Parts(activations=kept, head=head),
                 Parts(activations=kept + again + self._backward(P * W), head=states),
+                Parts(head=both),
             ]
         layers = self._dense.layers
         prompts = layers * (self._saved(P * L) + self._keys_saved(P, L, L, masked=False) - self._cache(P * L) / layers)
         trees = layers * (self._saved(B * S) + self._keys_saved(B, S, L + S, masked=True)) + B * S * (L + S)
         cache = self._cache(P * L)
+        # autograd keeps what is in the cache, or copies of it, one for each head that shares keys and values
+        held = self._cache(B * (L + S)) if self._dense.heads > self._dense.kv_heads else 0.0
         return [
-            Parts(cache=cache + self._cache(B * (L + S)), activations=prompts + trees + self._layer(B * S)),
+            Parts(cache=cache + held, activations=prompts + trees + self._layer(B * S)),
             Parts(cache=cache, activations=prompts + trees, head=head),
             Parts(cache=cache, activations=prompts + trees + self._backward(B * S), head=states),
             Parts(cache=2 * cache, activations=prompts + self._backward(P * L), head=self._states(0, gradient=True)),
+            Parts(head=both),
         ]
 
     # ---- bytes of single things
@@ -230,12 +236,15 @@ class Memory:
         return 4.0 * work.rows * work.row * self._support(work)
 
     def _support(self, work: Pass) -> int:
-        return min(work.support, self._dense.vocab) if work.truncated else 0
+        return min(work.support, self._choices(work)) if work.truncated else 0
+
+    def _choices(self, work: Pass) -> int:
+        return self._dense.vocab if work.choices is None else work.choices
 
     def _head(self, tokens: int, work: Pass, gradient: bool = False) -> float:
         """Hidden states of the predictions, a tile of logits, the support."""
         tile = (
-            min(tokens, TOKENS) * min(self._dense.vocab, COLUMNS) * (8 if self.bytes == 4 else 10)
+            min(tokens, TOKENS) * min(self._choices(work), COLUMNS) * (8 if self.bytes == 4 else 10)
         )  # and the one before
         support = 8 * tokens * self._support(work)  # of the piece, and of its distinct predictions
         support += 28 * min(tokens * self._support(work), TOKENS * COLUMNS)  # a tile's columns

@@ -63,6 +63,7 @@ class Pass:
         exact: whether a model of half precision computes in float32.
         learners: weight sets with moments and gradients meanwhile.
         support: how wide that support is.
+        choices: ids that may be chosen, which have a row of the head; None: all.
     """
 
     kind: Kind
@@ -75,6 +76,7 @@ class Pass:
     exact: bool = False
     learners: int = 1
     support: int = SUPPORT
+    choices: int | None = None
 
     @property
     def rows(self) -> int:

@@ -19,6 +19,7 @@ class RoleShape:
         truncated: whether top-p or top-k leave a support.
         compared: whether log-probs beside the policy's own are needed: for a KL term, or several inner steps.
         anchored: whether labels stand beside the RL loss.
+        choices: ids that it may write; None: all.
     """
 
     name: Role
@@ -27,6 +28,7 @@ class RoleShape:
     truncated: bool
     compared: bool
     anchored: bool
+    choices: int | None = None
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,12 @@ class RunShape:
         """A GRPO update: sample, score, compare with the reference, learn."""
         samples = Pass(
             "generation", f"{learner.name} samples", batch_size, learner.group_size, self.max_tokens,
-            learner.max_new_tokens, truncated=learner.truncated,
+            learner.max_new_tokens, truncated=learner.truncated, choices=learner.choices,
         )  # fmt: skip
         read = self.max_tokens if self.whole_states and learner is self.fwm else samples.row
         asked = replace(
             samples, kind="scoring", name=f"{scorer.name} rewards", row=read + scorer.max_new_tokens,
-            exact=self.exact_rewards,
+            exact=self.exact_rewards, choices=scorer.choices,
         )  # fmt: skip
         compared = [replace(samples, kind="scoring", name="reference")] if learner.compared else []
         return [samples, asked, *compared, replace(samples, kind="update", name=f"{learner.name} learns")]
@@ -69,13 +71,14 @@ class RunShape:
         """The IDM's own action for each transition."""
         truncated = self.latent_sampled and self.idm.truncated
         return Pass(
-            "generation", "latent actions", batch_size, 1, self.max_tokens, self.idm.max_new_tokens, truncated=truncated
-        )
+            "generation", "latent actions", batch_size, 1, self.max_tokens, self.idm.max_new_tokens,
+            truncated=truncated, choices=self.idm.choices,
+        )  # fmt: skip
 
     def on_labels(self, role: RoleShape, batch_size: int) -> Pass:
         """A supervised update of a role."""
         row = min(role.max_new_tokens, self.max_tokens - 1)
-        return Pass("update", f"{role.name} on labels", batch_size, 1, self.max_tokens - row, row)
+        return Pass("update", f"{role.name} on labels", batch_size, 1, self.max_tokens - row, row, choices=role.choices)
 
     def evaluation(self, batch_size: int) -> list[Pass]:
         """Greedy answers and the log-probs of the true ones, of both roles."""
@@ -83,10 +86,12 @@ class RunShape:
         for role in (self.fwm, self.idm):
             row = min(role.max_new_tokens, self.max_tokens - 1)
             answers = Pass(
-                "generation", f"{role.name} answers", batch_size, 1, self.max_tokens, role.max_new_tokens, learners=2
-            )
+                "generation", f"{role.name} answers", batch_size, 1, self.max_tokens, role.max_new_tokens, learners=2,
+                choices=role.choices,
+            )  # fmt: skip
             targets = Pass(
-                "scoring", f"{role.name} log-probs", batch_size, 1, self.max_tokens - row, row, learners=2
+                "scoring", f"{role.name} log-probs", batch_size, 1, self.max_tokens - row, row, learners=2,
+                choices=role.choices,
             )  # fmt: skip
             passes += [answers, targets]
         return passes

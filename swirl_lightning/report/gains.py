@@ -18,6 +18,8 @@ LABELS = {
     "logp": "log-prob, nats/token",
     "unique": "unique actions",
     "copied": "changed rows copied",
+    "psnr": "PSNR, dB",
+    "ssim": "SSIM",
 }
 _KEY = re.compile(r"((?:[^/]+/)?(?:fwm|idm))/(.+)")  # of one environment among several, or of all data
 _OPEN_LOOP = re.compile(r"open_loop_(\d+)/(.+)")

@@ -10,9 +10,12 @@ from typing import Any
 import yaml
 
 from swirl_lightning import __version__
+from swirl_lightning.codecs.picture import PictureCodec
 from swirl_lightning.models.base import gguf_file
 from swirl_lightning.modules import SWIRL
 from swirl_lightning.modules.grpo_mixin import GRPOMixin
+from swirl_lightning.trained import card_pictures
+from swirl_lightning.types import Role
 
 PAPER = "2602.06130"
 TITLES = {"fwm": "Forward World Model", "idm": "Inverse Dynamics Model"}
@@ -117,7 +120,7 @@ def write_card(path: Path, role: GRPOMixin, model: SWIRL, facts: Facts) -> None:
         f"# {TITLES[name]}\n\n{kind} {base}, trained with SWIRL ([arXiv:{PAPER}](https://arxiv.org/abs/{PAPER})) by "
         f"swirl-lightning {facts.versions.get('swirl-lightning', __version__)}. "
         + DOES[name].format(y="change" if form == "delta" else "next state"),
-        FORMS[form],
+        card_pictures.form(codec, name, form) if (codec := _pictures(model)) else FORMS[form],
         f"Licence: {licence}.",
         f"## Use\n\n```python\n{_snippet(name, model, role, facts)}\n```",
         "Parts are tokenised apart and their ids joined, as in training. " + _layouts(model),
@@ -147,18 +150,30 @@ def _front_matter(name: str, facts: Facts) -> dict[str, Any]:
     }
 
 
-def _snippet(name: str, model: SWIRL, role: GRPOMixin, facts: Facts) -> str:
+def _pictures(model: SWIRL) -> PictureCodec | None:
+    """The codec of a model whose states are pictures."""
+    return model.codec if isinstance(model.codec, PictureCodec) else None
+
+
+def _loading(facts: Facts) -> tuple[str, str]:
+    """Imports and lines of Python that load the model."""
+    if not facts.adapter:
+        return "", "model = AutoModelForCausalLM.from_pretrained(folder)"
+    peft, load = "from peft import PeftConfig, PeftModel\n", ADAPTER.format(options="", given="")
+    if facts.base and (file := gguf_file(facts.base)):
+        return f"import transformers\n{peft}", ADAPTER.format(options=GGUF.format(file=file), given=", **options")
+    return peft, load
+
+
+def _snippet(name: Role, model: SWIRL, role: GRPOMixin, facts: Facts) -> str:
     environment = next(filter(None, model.layouts), "")
     start, action, next_state = (repr(marker) for marker in model.layouts[environment].markers)
     tokenizer, bos = model.codec.tokenizer, model.codec.tokenizer.bos_token_id
     begins = bos is not None and model.codec.prompts(environment).fwm[0][:1] == (bos,)
     first = f"[{bos}] + words({start})" if begins else f"words({start})"
-    peft, load = "", "model = AutoModelForCausalLM.from_pretrained(folder)"
-    if facts.adapter:
-        peft, load = "from peft import PeftConfig, PeftModel\n", ADAPTER.format(options="", given="")
-        if facts.base and (file := gguf_file(facts.base)):
-            peft = f"import transformers\n{peft}"
-            load = ADAPTER.format(options=GGUF.format(file=file), given=", **options")
+    peft, load = _loading(facts)
+    if codec := _pictures(model):
+        return card_pictures.snippet(codec, name, (start, action, next_state), first, peft, load, role.max_new_tokens)
     known, prompt = {
         "fwm": ('action = "switch the lamp on"', f"words({action}) + ids(indent(action)) + words({next_state})"),
         "idm": (EXAMPLES[model.codec.read_form][1], f"words({next_state}) + ids(change) + words({action})"),

@@ -9,6 +9,7 @@ from typing import Any
 from swirl_lightning import __version__
 from swirl_lightning.modules import SWIRL
 from swirl_lightning.report.run import read_run
+from swirl_lightning.trained import card_pictures
 from swirl_lightning.trained.card import Facts, base_licence, write_card
 from swirl_lightning.trained.files import whole
 from swirl_lightning.trained.load import read_config
@@ -16,7 +17,7 @@ from swirl_lightning.types import InputError
 
 
 def export(model: SWIRL, run: Path, out: Path, *, merge: bool = False, base_model: str | None = None) -> None:
-    """Write ``out/fwm`` and ``out/idm``, each with tokenizer and model card, and ``out/swirl.json``.
+    """Write ``out/fwm`` and ``out/idm``, each with tokenizer, codebook and model card, and ``out/swirl.json``.
 
     A role is an adapter in PEFT's layout; where the model was built from scratch, and with ``merge``, it is a whole
     model. Roles that share their weights get a folder each nonetheless.
@@ -29,13 +30,8 @@ def export(model: SWIRL, run: Path, out: Path, *, merge: bool = False, base_mode
         base_model: the base's name on the hub, where the run loaded it from a folder.
 
     Raises:
-        InputError: the folder is there, a quantised base was to be merged, or a tokenizer alone does not make the ids.
+        InputError: the folder is there, a quantised base was to be merged, or other programs cannot make the ids.
     """
-    if not model.codec.tokenizer_alone:
-        raise InputError(
-            "swirl export: found a model whose states are pictures, expected one whose states are texts: the libraries "
-            "that load an exported folder do not make its codes; use the run itself, with swirl_lightning.trained"
-        )
     has_base = model.weights.base_name is not None
     if base_model and not has_base:
         raise InputError("--base_model: found a run whose model was built from scratch, expected one with a base")
@@ -52,8 +48,8 @@ def export(model: SWIRL, run: Path, out: Path, *, merge: bool = False, base_mode
         for role in (model.fwm, model.idm):
             folder = part / role.role
             folder.mkdir(parents=True)
+            model.codec.export(folder)
             model.weights.export(role.policy.name, folder, merge=merge, base_name=base_model)
-            model.codec.tokenizer.save_pretrained(folder)
             write_card(folder / "README.md", role, model, facts)
         text = json.dumps(_description(model, facts, merge), indent=2, ensure_ascii=False)
         (part / "swirl.json").write_text(text + "\n", encoding="utf-8")
@@ -69,6 +65,7 @@ def _description(model: SWIRL, facts: Facts, merged: bool) -> dict[str, Any]:
         "shared_weights": model.shared_weights,
         "state_form": model.state_form,
         "idm_reads": model.idm.reads,
+        **card_pictures.description(model.codec),
         "max_tokens": model.max_tokens,
         "max_new_tokens": {role.role: role.max_new_tokens for role in (model.fwm, model.idm)},
         "layouts": {

@@ -45,7 +45,7 @@ def test_what_the_plan_knows_is_within_15_percent(cases):
     for case in cases:
         shown = ("update",) if case["checkpointing"] else PASSES  # what the table has
         for name in shown if case["known"] else ():
-            most = 0.2 if case["family"] == "OPT" else 0.15  # as docs/speed.md says
+            most = 0.16 if case["family"] == "OPT" else 0.15  # as docs/speed.md says
             assert abs(case["passes"][name]["error"]) < most, (case["family"], name)
 
 

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -12,6 +13,8 @@ import torch.multiprocessing as mp
 
 from swirl_lightning.callbacks import OpenLoop
 from swirl_lightning.environments.base import TransitionDataModule
+from swirl_lightning.metrics.pictures import picture_metrics
+from swirl_lightning.pictures import place_picture
 from swirl_lightning.types import InputError, Transition
 
 THINGS = ("coin", "door", "lamp")
@@ -96,6 +99,37 @@ def test_every_step_is_scored_over_the_chains_that_are_so_long(walk_data, toy_tr
     assert [step["delta_f1"] for step in steps] == pytest.approx([2 / 3, 1 / 3, 1 / 2, 0])
     assert [step["token_f1"] for step in steps] == pytest.approx([(1 + 1 + 5 / 6) / 3, (0 + 1 + 4 / 6) / 3, 1 / 2, 0])
     assert [step["copy_token_f1"] for step in steps] == pytest.approx([5 / 6, 4 / 6, 3 / 6, 4 / 6])
+
+
+def test_pictures_are_scored_by_step(toy_trainer, said, tmp_path):
+    """Three lamps go on one after the other; what is said stops at the second one, and one chain is lost."""
+
+    def picture(lit):
+        cells = np.zeros((4, 3, 4, 3), np.uint8)
+        cells[:, :lit] = 200
+        return place_picture(tmp_path, cells.reshape(4, 12, 3))
+
+    states = [picture(lit) for lit in range(4)]
+
+    class Lamps(TransitionDataModule):
+        def load(self, split):
+            return [
+                Transition(f"{split}-{n}", k, states[k], states[k + 1], "light one") for n in range(2) for k in range(3)
+            ]
+
+        def metrics(self):
+            return picture_metrics(4)
+
+    said(lambda t: None if t.episode == "test-1" and t.step else states[min(t.step + 1, 2)])
+    values = set_up(OpenLoop(), Lamps(), toy_trainer("sft"))._measure(alone(), MODULE)
+    found = {
+        name: [values[f"fwm/open_loop_{k}/{name}"] for k in (1, 2, 3)]
+        for name in ("exact_match", "exact_cells", "changed_cells", "psnr")
+    }
+    assert found["exact_match"] == pytest.approx([1, 1 / 2, 0])
+    assert found["exact_cells"] == pytest.approx([1, 1 / 2, 2 / 3 / 2])
+    assert found["changed_cells"] == pytest.approx([1, 1 / 2, 4 / 5 / 2])  # since the start: two of three cells
+    assert found["psnr"] == pytest.approx([60, 30, 10 * np.log10(255**2 * 3 / 200**2) / 2], abs=1e-4)
 
 
 def test_in_a_run(walk_data, toy_trainer, toy_swirl, said, capsys):

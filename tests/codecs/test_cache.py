@@ -108,7 +108,7 @@ def test_without_a_place_it_is_made_in_memory(folder, monkeypatch, caplog, place
     elif place == "a folder of that name":
         (folder / "table.arrow").mkdir(parents=True)
     else:
-        monkeypatch.setattr(cache, "_lock", lambda path: (_ for _ in ()).throw(NotImplementedError("no flock here")))
+        monkeypatch.setattr(cache, "lock", lambda path: (_ for _ in ()).throw(NotImplementedError("no flock here")))
     assert read(Maker()) == ROWS
     assert "set HF_DATASETS_CACHE to a folder that can be written" in caplog.records[-1].getMessage()
     assert not list(folder.glob("*.partial")) if folder.is_dir() else True

@@ -42,10 +42,16 @@ def states(tmp_path):
     return [place_picture(tmp_path, drawn(codes)) for codes in (A, B)]
 
 
-@pytest.fixture(params=["full", "delta"])
-def codec(request, states):
-    base = ScratchPictureLM((COLUMNS * CELL, ROWS * CELL), cell=CELL, codes=CODES, vocab_size=FIRST)
-    return base.codec([*states, "turn left", "go on"], CodecForm({"": Layout()}, request.param, 100))
+@pytest.fixture(params=["full", "delta", "full, places"])
+def base(request):
+    size, places = (COLUMNS * CELL, ROWS * CELL), request.param.endswith("places")
+    return ScratchPictureLM(size, cell=CELL, codes=CODES, vocab_size=FIRST, places=places)
+
+
+@pytest.fixture
+def codec(base, request, states):
+    form = request.node.callspec.params["base"].partition(",")[0]
+    return base.codec([*states, "turn left", "go on"], CodecForm({"": Layout()}, form, 100))
 
 
 def test_a_picture_is_what_it_shows(tmp_path, states):
@@ -98,10 +104,14 @@ def test_codes_as_a_state(codec):
 
 
 def test_ids(codec, states):
-    """By hand: of whole pictures a code a cell; of changes the places and codes of those that change."""
+    """By hand: of whole pictures a code a cell, with its place or without; of changes those of cells that change."""
     code = codec.encode(Transition("e", 0, *states, "turn left"))
     a, b = (codec.codebook.encode(drawn(codes)).flatten().tolist() for codes in (A, B))
-    if codec.state_form == "full":
+    if codec.state_form == "full" and codec.placed:
+        assert code.x == tuple(FIRST + place * CODES + i for place, i in enumerate(a))
+        assert code.y == tuple(FIRST + place * CODES + i for place, i in enumerate(b))
+        assert codec.num_ids == FIRST + ROWS * COLUMNS * CODES
+    elif codec.state_form == "full":
         assert code.x == tuple(FIRST + i for i in a)
         assert code.y == tuple(FIRST + i for i in b)
         assert codec.num_ids == FIRST + CODES
@@ -144,6 +154,12 @@ def test_cells_out_of_order_are_no_state(codec, states):
     code = codec.encode(Transition("e", 0, *states, None))
     if codec.state_form == "full":
         assert codec.next_state(states[0], code.y[:-1]) is None
+        turned = codec.next_state(states[0], code.y[::-1])
+        assert (
+            turned is None
+            if codec.placed
+            else turned == write_codes(codec.codebook, read_codes(codec.comparable(states[1]))[1][::-1, ::-1])
+        )
         return
     assert codec.next_state(states[0], code.y[::-1]) is None
     assert codec.next_state(states[0], (code.y[0], code.y[0])) is None
@@ -165,8 +181,7 @@ def test_another_size_is_refused_by_its_row(codec, states, tmp_path):
         codec.question(small, "go on")
 
 
-def test_a_codec_from_a_checkpoint_is_the_same(codec, states):
-    base = ScratchPictureLM((COLUMNS * CELL, ROWS * CELL), cell=CELL, codes=CODES, vocab_size=FIRST)
+def test_a_codec_from_a_checkpoint_is_the_same(base, codec, states):
     again = base.restore_codec(codec.saved(), CodecForm({"": Layout()}, codec.state_form, 100))
     step = Transition("e", 0, *states, "turn left")
     assert again.encode(step) == codec.encode(step)
@@ -224,3 +239,6 @@ def test_what_the_idm_reads(states):
     assert whole.encode(t).given == whole.given(t, changes) == whole.encode_states([t.next_state])[0]
     with pytest.raises(InputError, match=r"model\.idm\.reads: found delta"):
         base.codec(corpus, CodecForm({"": Layout()}, "full", 100, "delta"))
+    base.places = True  # ids of whole pictures name them too
+    placed = base.codec(corpus, CodecForm({"": Layout()}, "full", 100, "delta"))
+    assert placed.encode(t).given == placed.given(t, placed.encode(t).y) == changes

@@ -10,9 +10,11 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium.utils.env_checker import check_env
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from transformers import AutoModelForCausalLM
 
 from swirl_lightning.environments.rows import read_rows
 from swirl_lightning.modules.prediction import predict_next
@@ -65,11 +67,13 @@ def write_log(folder, splits):
 
 @pytest.fixture(scope="module", params=["delta", "full"])
 def run(request, tmp_path_factory):
-    """A run that has learned the world by heart, as the command line makes it."""
+    """A run that has learned the world by heart, as the command line makes it; that of changes embeds places."""
     root = tmp_path_factory.mktemp(request.param)
     write_log(root / "data", ("labelled", "state_only", "validation", "test", "log"))
     config = root / "given.yaml"
-    config.write_text(CONFIG.format(root=root, form=request.param, updates={"delta": 250, "full": 700}[request.param]))
+    of_changes = request.param == "delta"
+    options = {"form": request.param, "places": json.dumps(of_changes), "updates": 250 if of_changes else 700}
+    config.write_text(CONFIG.format(root=root, **options))
     swirl(root, "fit", f"--config={config}")
     return root / "version_0"
 
@@ -194,9 +198,69 @@ def test_the_run_can_be_tested_again(run):
     assert float(found[1]) == pytest.approx(last["fwm/exact_match"])
 
 
-def test_it_is_not_exported_for_libraries_that_do_not_know_its_codes(model, run, tmp_path):
-    with pytest.raises(InputError, match="swirl export: found a model whose states are pictures"):
+@pytest.fixture(scope="module")
+def exported(model, run, tmp_path_factory):
+    out = tmp_path_factory.mktemp("export") / "out"
+    export(model, run, out)
+    return out
+
+
+@pytest.mark.parametrize("role", ["fwm", "idm"])
+def test_whole_models_load_with_transformers_alone(model, exported, role):
+    """Embeddings of places are written out in them; the same logits for every id, 1e-5."""
+    policy = getattr(model, role).policy
+    ids = torch.arange(model.codec.num_ids)[None]
+    loaded = AutoModelForCausalLM.from_pretrained(exported / role)
+    with torch.no_grad():
+        expected = policy.weights.activate(policy.name)(input_ids=ids).logits
+        torch.testing.assert_close(loaded(input_ids=ids).logits, expected, rtol=0, atol=1e-5)
+
+
+def run_snippet(folder, place, monkeypatch, capsys, **known):
+    """What the card's own Python prints, in a folder with the pictures."""
+    (code,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    for name, value in {"folder": str(folder), **known}.items():
+        code, count = re.subn(rf"^{name} = .*$", f"{name} = {value!r}", code, flags=re.MULTILINE)
+        assert count == 1
+    monkeypatch.chdir(place)
+    capsys.readouterr()
+    exec(compile(code, "card", "exec"), {})
+    return capsys.readouterr().out[:-1]
+
+
+def test_the_cards_python_asks_as_the_run_does(exported, frames, tmp_path, monkeypatch, capsys):
+    """Both roles, on the files of two pictures: the learned world's answers, without this project."""
+    for before, action, after in list(world())[3:9]:
+        write_image(tmp_path / "state.png", drawn(before))
+        write_image(tmp_path / "next_state.png", drawn(after))
+        run_snippet(exported / "fwm", tmp_path, monkeypatch, capsys, action=action)
+        with Image.open(tmp_path / "predicted.png") as image:
+            assert np.array_equal(np.asarray(image), drawn(after))
+        assert run_snippet(exported / "idm", tmp_path, monkeypatch, capsys) == " " + action
+
+
+def test_the_card_says_what_the_codes_are(model, exported):
+    codec = model.codec
+    for role in ("fwm", "idm"):
+        text = (exported / role / "README.md").read_text()
+        assert "A state is a picture of 12 x 4 pixels, cut into 1 x 3 cells of 4 x 4" in text
+        formula = "300 + place * 12 + code" if codec.placed else "300 + code"
+        assert f"`{formula}`" in text
+        assert ("each cell that" in text or "cells that change" in text) == (codec.state_form == "delta")
+        with np.load(exported / role / "codebook.npz") as file:
+            assert np.array_equal(file["tiles"], codec.codebook.tiles_NSS3)
+    told = json.loads((exported / "swirl.json").read_text())["pictures"]
+    assert told == {
+        "rows": 1, "columns": 3, "cell": 4, "first": 300, "size": 12, "codebook": "codebook.npz",
+        "ids_say_places": codec.placed, "end": codec.end,
+    }  # fmt: skip
+
+
+def test_a_codebook_that_other_programs_cannot_load_is_refused(model, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(model.codec, "codebook", object())
+    with pytest.raises(InputError, match="swirl export: found a model whose codec is PictureCodec, expected one whose"):
         export(model, run, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 CONFIG = """
@@ -212,7 +276,7 @@ trainer:
 model:
   base:
     class_path: swirl_lightning.models.ScratchPictureLM
-    init_args: {{picture_size: [12, 4], cell: 4, codes: 12, hidden_size: 64, vocab_size: 300}}
+    init_args: {{picture_size: [12, 4], cell: 4, codes: 12, hidden_size: 64, vocab_size: 300, places: {places}}}
   state_form: {form}
   max_tokens: 60
   fwm:
