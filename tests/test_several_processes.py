@@ -217,7 +217,7 @@ class OneFails(L.Callback):
 @pytest.mark.parametrize(
     ("rank", "error", "evaluation", "code", "line"),
     [
-        (1, KeyError("no such fact"), False, 1, "code of your own failed: test_several_processes.Fails ("),
+        (1, KeyError("no such fact"), False, 1, f"code of your own failed: {Fails.__module__}.Fails ("),
         (0, torch.OutOfMemoryError("CUDA out of memory"), False, 2, "out of memory (CUDA out of memory); let fewer"),
         (1, InputError("reward.table: found no fact, expected one"), True, 2, "reward.table: found no fact, exp"),
         (0, Stopped(signal.SIGTERM, "before the start"), True, 143, "stopped by SIGTERM before the start"),
@@ -242,7 +242,8 @@ def test_an_error_in_one_process_ends_both(rank, error, evaluation, code, line, 
     assert f"process {1 - rank} ends because process {rank} of 2 failed: {line}" in said
     path = tmp_path / "two/version_0/checkpoints/last.ckpt"
     assert f"{Path('two/version_0/checkpoints/last.ckpt')} is whole" in said
-    codes, words = together(lambda: fit("two", devices=2, batch_size=2, ckpt_path=path, run_version=0), tmp_path)
+    mended = {"reward": fails[1] and Fails(), "ckpt_path": path, "run_version": 0}
+    codes, words = together(lambda: fit("two", devices=2, batch_size=2, **mended), tmp_path)
     assert codes == [0, 0], words
     assert [row["stage"] for row in outcome(path.parents[1])[2]] == ["pretrain", "warmup", "vim", "elbo"]
 

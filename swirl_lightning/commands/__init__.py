@@ -53,8 +53,8 @@ MENU = Menu(
     notes=(
         "'swirl --version' prints the version.",
         "Exit codes: 0 done; 1 training, or code of your own, failed, a plan does not fit, nothing was predicted, or "
-        "not all was judged; 2 bad input, or a place that cannot be written to; 70 an error of swirl-lightning itself; 130 and 143 stopped "
-        "by Ctrl-C or SIGTERM, with a checkpoint and the command that continues.",
+        "not all was judged; 2 bad input, or a place that cannot be written to; 70 an error of swirl-lightning itself; "
+        "130 and 143 stopped by Ctrl-C or SIGTERM, with a checkpoint and the command that continues.",
     ),
 )
 
@@ -67,8 +67,8 @@ def main(args: list[str] | None = None) -> int:
             starts the other processes of a run with them.
 
     Returns:
-        The exit code: 0 done, 1 training, or code of the user's own, failed, a plan does not fit or nothing of use was predicted, 2 bad input, 128
-        and a signal's number if that ended it.
+        The exit code: 0 done, 1 training, or code of the user's own, failed, a plan does not fit or nothing of use was
+        predicted, 2 bad input, 70 an error of this package, 128 and a signal's number if that ended it.
     """
     try:
         try:

@@ -110,7 +110,7 @@ def test_the_help_of_a_group_has_all_its_options(swirl):
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["fit", "--model.fwm.grup.help"], "--model.fwm.grup.help; did you mean --model.fwm.grpo.help? (--model.fwm.help "),
+        (["fit", "--model.fwm.grup.help"], "; did you mean --model.fwm.grpo.help? (--model.fwm.help "),
         (["test", "--trainr.help"], "did you mean --trainer.help? (--help shows all options)"),
         (["fit", "--model.base.lora.help"], "of a class that is not known; ask for --model.base.help=CLASS"),
         (["plan", "--data.init_args.help"], "of a class that is not known; ask for --data.help=CLASS"),
