@@ -11,12 +11,15 @@ import lightning as L
 from swirl_lightning.callbacks.pictures import pictures_of
 from swirl_lightning.callbacks.rows import lines, row_of
 from swirl_lightning.callbacks.running import running
+from swirl_lightning.environments.kept import Kept
 from swirl_lightning.modules.open_loop import open_loop
 from swirl_lightning.modules.processes import gather_objects
 from swirl_lightning.report.run import write_whole
 from swirl_lightning.types import InputError, Prediction, Transition, say
 
 Place = tuple[str, str, int]
+
+PREDICTIONS = "predictions.jsonl"
 
 
 class PredictionWriter(L.Callback):
@@ -26,6 +29,9 @@ class PredictionWriter(L.Callback):
     and ``predicted_next_image`` in place of ``state``, ``next_state`` and ``predicted_next_state``. True pictures of
     another size than the predicted one are written in its size, as the model sees them.
 
+    Until the file is whole, each process keeps its share, batch by batch, in ``predictions.jsonl.kept``; the others add
+    their number to the name. Whatever ends the command leaves it there. The next one begins anew.
+
     Args:
         open_loop: the FWM reads the true state at the first step of an episode alone, and then its own next states, as
             WorldPredictionBench asks for; once one is malformed, all that follow are too.
@@ -33,15 +39,23 @@ class PredictionWriter(L.Callback):
 
     def __init__(self, open_loop: bool = False) -> None:
         self.open_loop = open_loop
+        self._kept: Kept | None = None
 
-    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: D102
+    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin the file."""
         self._said: list[tuple[Transition, Prediction]] = []
+        name = f"{PREDICTIONS}.kept" + (f"-{trainer.global_rank}" if trainer.global_rank else "")
+        self._kept = Kept(_folder(trainer) / name, None, "predictions that were made").__enter__()
 
     def on_predict_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *args: Any
     ) -> None:
         """Keep a batch of predictions."""
-        self._said += zip(batch, outputs, strict=True)
+        assert self._kept is not None
+        said = list(zip(batch, outputs, strict=True))
+        self._kept.add(_rows(said, _folder(trainer)))
+        if self.open_loop:
+            self._said += said
 
     def on_predict_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Put the next states of a rollout in place of those of single steps; each process rolls out its share."""
@@ -59,13 +73,25 @@ class PredictionWriter(L.Callback):
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write those of all processes, which take turns in the data: see ``EvalLoader``."""
-        folder = Path(trainer.log_dir or ".")
-        parts = gather_objects([pictures_of(row_of(t, said), folder) for t, said in self._said])
+        assert self._kept is not None
+        folder = _folder(trainer)
+        parts = gather_objects(_rows(self._said, folder) if self.open_loop else self._kept.rows)
         if trainer.is_global_zero:
             rows = [row for turn in zip_longest(*parts) for row in turn if row is not None]
-            path = folder / "predictions.jsonl"
+            path = folder / PREDICTIONS
             write_whole(path, lines(rows))
             say(f"predictions: {path}")
+        trainer.strategy.barrier()  # a share goes when the whole is there
+        self._end(None)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Say what is kept."""
+        self._end(exception)
+
+    def _end(self, error: BaseException | None) -> None:
+        if self._kept is not None:
+            self._kept.__exit__(type(error) if error else None, error, None)
+            self._kept = None
 
 
 def episodes_of(transitions: list[Transition]) -> list[list[Transition]]:
@@ -87,3 +113,11 @@ def episodes_of(transitions: list[Transition]) -> list[list[Transition]]:
 
 def _place(t: Transition) -> Place:
     return t.environment, t.episode, t.step
+
+
+def _folder(trainer: L.Trainer) -> Path:
+    return Path(trainer.log_dir or ".")
+
+
+def _rows(said: list[tuple[Transition, Prediction]], folder: Path) -> list[dict[str, Any]]:
+    return [pictures_of(row_of(t, its), folder) for t, its in said]

@@ -7,7 +7,8 @@ import traceback
 from pathlib import Path
 from typing import NamedTuple
 
-from swirl_lightning.types import InputError, Stopped, printable
+from swirl_lightning.blame import fault_of, first_line, refused_by
+from swirl_lightning.types import InputError, Stopped
 
 FAILED, INPUT, OURS = 1, 2, 70
 LOST = re.compile(r"closed by peer|reset by peer|broken pipe|remote ?error|remote process|timed? ?out", re.IGNORECASE)
@@ -19,45 +20,49 @@ class Ending(NamedTuple):
     """How a command ends.
 
     Args:
-        code: of the exit: 1 training failed, 2 bad input or environment, 70 an error of this package, 128 and a
-            signal's number.
+        code: of the exit: 1 training, or code of the user's own, failed, 2 bad input or environment, 70 an error of
+            this package, 128 and a signal's number.
         line: what went wrong, in one line.
         lost: whether it is that another process has gone.
+        trace: the part of the traceback that is of use to the user; empty where none is.
     """
 
     code: int
     line: str
     lost: bool = False
+    trace: str = ""
 
 
 def ending_of(error: BaseException) -> Ending:
     """What an exception that nothing caught means."""
     if isinstance(error, Stopped):
         return Ending(int(error.code or 0), str(error))
-    if isinstance(error, OSError):
+    fault = fault_of(error)
+    theirs = fault is not None and fault.theirs
+    if isinstance(error, OSError) and not theirs:
         return Ending(INPUT, f"error: {error.filename2 or error.filename or 'the system'}: {error.strerror or error}")
-    if isinstance(error, FloatingPointError):
+    if isinstance(error, FloatingPointError) and not theirs:
         return Ending(FAILED, f"training stopped: {error}")
-    if told := _meant_for_users(error):
+    if fault is None and (told := _meant_for_users(error)):
         return Ending(INPUT, f"error: {told}")
     if _out_of_memory(error):
-        found = f" ({_first_line(error)})" if str(error) else ""
+        found = f" ({first_line(error)})" if str(error) else ""
         return Ending(
             INPUT, f"error: out of memory{found}; let fewer rows pass together, as with --model.micro_batch=1; "
             "swirl plan says what takes how much",
         )  # fmt: skip
     if _of_a_lightning_callback(error):
-        return Ending(INPUT, f"error: trainer.callbacks: {_first_line(error)}")
+        return Ending(INPUT, f"error: trainer.callbacks: {first_line(error)}")
     if _lost(error):
         return Ending(
             FAILED, "training stopped: another process of this run has gone without a word (a kill, a crash, no "
-            f"connection: {GLOO.sub('', _first_line(error))})", lost=True,
+            f"connection: {GLOO.sub('', first_line(error))})", lost=True,
         )  # fmt: skip
-    return Ending(OURS, f"{type(error).__name__}: {_first_line(error)}")
-
-
-def _first_line(error: BaseException) -> str:
-    return printable(next(iter(str(error).strip().splitlines()), ""), kept="")
+    if fault is not None:
+        return Ending(FAILED, f"error: code of your own failed: {fault.line}", trace=fault.trace)
+    if refused := refused_by(error):
+        return Ending(INPUT, f"error: {refused}")
+    return Ending(OURS, f"{type(error).__name__}: {first_line(error)}")
 
 
 def _meant_for_users(error: BaseException) -> InputError | None:

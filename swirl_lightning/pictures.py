@@ -27,6 +27,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 """Names of files that are pictures where nothing else says so."""
 PAD = (122, 116, 104)
 """What a picture is padded with: the mean colour of CLIP's training pictures, as Liquid does."""
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+"""What is read, whatever a file is called: of the others that Pillow knows one starts another program."""
 SHOWN, FRAME = 168, 2
 """Pixels of a picture's longer side that a small one is enlarged to, at most, and of a frame around a cell."""
 _files: dict[str, list[Path]] = {}
@@ -152,6 +154,11 @@ def read_codes(state: str) -> tuple[Codebook, np.ndarray]:
     return codebook, codes_RC
 
 
+def cell_of(state: str) -> int | None:
+    """Pixels of a cell's side of a state that is given by codes; None where it is not."""
+    return read_codes(state)[0].cell if state.startswith(CODES) else None
+
+
 def read_image(path: Path) -> np.ndarray:
     """The pixels of an image file, as RGB. [H, W, 3], uint8
 
@@ -159,10 +166,12 @@ def read_image(path: Path) -> np.ndarray:
         InputError: there is no such file, or it is no image.
     """
     try:
-        with pillow().open(path) as image:
+        with pillow().open(path, formats=FORMATS) as image:
             return np.asarray(image.convert("RGB"))
-    except OSError as error:  # of which Pillow's own are one
-        raise InputError(f"{path}: found no readable image ({error}), expected a PNG or JPEG file") from error
+    except Exception as error:  # Pillow's decoders raise errors of many kinds, and one of its own for huge pictures
+        raise InputError(
+            f"{path}: found no readable image ({error}), expected a file in {', '.join(FORMATS)}"
+        ) from error
 
 
 def write_image(path: Path, pixels_HW3: np.ndarray) -> None:

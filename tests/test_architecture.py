@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (
-    "types", "ending", "pictures", "algorithms", "codecs", "engine", "plan", "models", "metrics", "environments",
-    "rewards", "modules", "loops", "report", "callbacks", "trainer", "trained", "commands", "__main__",
+    "types", "blame", "ending", "pictures", "algorithms", "codecs", "engine", "plan", "models", "metrics",
+    "environments", "rewards", "modules", "loops", "report", "callbacks", "trainer", "trained", "commands", "__main__",
 )  # fmt: skip
 PACKAGE = sorted((ROOT / "swirl_lightning").glob("**/*.py")) + sorted((ROOT / "callbacks").glob("**/*.py"))
 FILES = {str(path.relative_to(ROOT)): path for path in PACKAGE}

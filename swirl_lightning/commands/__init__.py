@@ -52,9 +52,9 @@ MENU = Menu(
     entries={name: command.does for name, command in COMMANDS.items()},
     notes=(
         "'swirl --version' prints the version.",
-        "Exit codes: 0 done; 1 training failed, a plan does not fit, nothing was predicted, or not all was judged; 2 "
-        "bad input, or a place that cannot be written to; 70 an error of swirl-lightning itself; 130 and 143 stopped "
-        "by Ctrl-C or SIGTERM, with a checkpoint and the command that continues.",
+        "Exit codes: 0 done; 1 training, or code of your own, failed, a plan does not fit, nothing was predicted, or "
+        "not all was judged; 2 bad input, or a place that cannot be written to; 70 an error of swirl-lightning itself; "
+        "130 and 143 stopped by Ctrl-C or SIGTERM, with a checkpoint and the command that continues.",
     ),
 )
 
@@ -67,8 +67,8 @@ def main(args: list[str] | None = None) -> int:
             starts the other processes of a run with them.
 
     Returns:
-        The exit code: 0 done, 1 training failed, a plan does not fit or nothing of use was predicted, 2 bad input, 128
-        and a signal's number if that ended it.
+        The exit code: 0 done, 1 training, or code of the user's own, failed, a plan does not fit or nothing of use was
+        predicted, 2 bad input, 70 an error of this package, 128 and a signal's number if that ended it.
     """
     try:
         try:
@@ -105,8 +105,12 @@ def _main(given: list[str]) -> int:
             signal.signal(stopped.signal, signal.SIG_DFL)  # a second one, from here on, ends the process at once
         say(f"\n{stopped}{_continued(given)}", file=sys.stderr)
         return 128 + stopped.signal
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         ending = ending_of(error)
+        if isinstance(error, SystemExit) and not ending.trace:  # after a help, for example
+            raise
+        if ending.trace:
+            say(ending.trace, file=sys.stderr)
         if ending.code != OURS:
             _tell(ending.line)
             return ending.code

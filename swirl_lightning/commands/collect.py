@@ -10,7 +10,7 @@ from pathlib import Path
 
 from swirl_lightning.commands.menu import Menu
 from swirl_lightning.commands.parser import Parser
-from swirl_lightning.types import InputError
+from swirl_lightning.types import InputError, say
 
 WORLDS = {
     "minigrid": "MiniGrid's rooms as pictures; needs the extra 'vision'",
@@ -28,6 +28,10 @@ MENU = Menu(
     entries=WORLDS,
 )
 
+OVERWRITE = "overwrite"
+OF_NO_CONSEQUENCE = ("dry_run", "headers", "processes", OVERWRITE, "out")
+"""Arguments that change nothing in what is written; no record has them."""
+
 
 def _check_place(out: Path) -> None:
     """Refuse, before anything is played, a folder that could not be written."""
@@ -39,14 +43,32 @@ def _check_place(out: Path) -> None:
 def collect(args: list[str]) -> int:
     """Run a world's collector with its own arguments as options."""
     world = MENU.choose(args)
+
+    from swirl_lightning.environments.collected import is_collected
+
     collector = getattr(import_module(f"swirl_lightning.environments.{world}.collect"), f"collect_{world}")
     description, _, _ = collector.__doc__.partition("\n\n")
     parser = Parser(prog=f"swirl collect {world}", description=description)
     parser.add_argument("--config", action="config", help="a YAML file with any of these options")
     places = _add_places(parser, collector)
     names = parser.add_function_arguments(collector, as_group=False, skip=set(places))
+    if OVERWRITE not in names:
+        parser.add_argument(
+            f"--{OVERWRITE}", type=bool, default=False, help="replace a collection in --out once the new one is whole"
+        )
     options = parser.instantiate(parser.parse_args(args[1:]))
     _check_place(options.out)
+    given = {name: options[name] for name in (*places, *names) if name not in OF_NO_CONSEQUENCE}
+    if given.get("calls"):
+        del given["episodes"]  # as many as the calls fill
+    if not (options[OVERWRITE] or options.get("dry_run")) and is_collected(options.out, world, given):
+        read = [name for name, value in given.items() if isinstance(value, Path)]
+        beside = f" (what is in {', '.join(read)} is not compared)" if read else ""
+        say(
+            f"{options.out}: was collected before, with the same arguments{beside}, and is kept; --{OVERWRITE} true "
+            "replaces it"
+        )
+        return 0
     collector(*(options[name] for name in places), **{name: options[name] for name in names})
     return 0
 

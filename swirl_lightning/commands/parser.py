@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
+from swirl_lightning.commands.group_help import asked_group, keep_group
 from swirl_lightning.commands.messages import CLASS, reworded
 from swirl_lightning.trained.aliases import check_aliases
 from swirl_lightning.types import InputError, say
@@ -51,11 +53,27 @@ class Parser(ArgumentParser):
         """Read the options; what their values cannot be read as is an error of one line, too."""
         Parser._program = self.prog.replace(" [options]", "")
         try:
+            self._show_group(*args)
             return super().parse_args(*args, **kwargs)
         except InputError:
             raise
         except (ValueError, RecursionError) as error:
             raise InputError(f"{self.prog.replace(' [options]', '')}: {self._file}{error}") from error
+
+    def _show_group(self, words: Sequence[str] | None = None, *_: Any) -> None:
+        """Show the options of a group, and end, where that is asked for and jsonargparse does not do it."""
+        parser: Any = self._commands().get(words[0], self) if words else self
+        for word in words or ():
+            group = asked_group(word)
+            if group is not None and word.partition("=")[0] not in parser._option_string_actions:
+                usage = f"{parser.prog.replace(' [options]', '')} [options]"
+                try:
+                    shown: Any = keep_group(parser, group, lambda: Parser(add_help=False))
+                except InputError as error:
+                    raise InputError(f"{usage.removesuffix(' [options]')}: {error}") from error
+                shown.usage, shown.description, shown.epilog = usage, None, None
+                say(Parser.format_help(shown).removesuffix("\n"))
+                self.exit()
 
     def format_help(self, *args: Any, **kwargs: Any) -> str:
         """The help, without the marks of code that docstrings and types have."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swirl_lightning.commands.run_options import add_environment, read, run_parser
+from swirl_lightning.pictures import is_picture
 from swirl_lightning.types import say
 
 if TYPE_CHECKING:
@@ -31,23 +33,27 @@ def rollout(args: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, help="seed of the draws")
     options, load = read(parser, args)
 
-    from swirl_lightning.trained.files import whole
-    from swirl_lightning.trained.rollout import read_actions, read_state, roll_out, write_views
+    from swirl_lightning.trained.files import check_new, whole
+    from swirl_lightning.trained.rollout import kept_steps, read_actions, read_state, roll_out, views_of, write_views
 
     state, actions = read_state(options.state), read_actions(options.actions)
+    if options.out and is_picture(state):
+        for path in views_of(options.out):
+            check_new(path)
     model = load()
-    steps = roll_out(
-        model, state, actions, environment=options.environment, temperature=options.temperature, seed=options.seed
-    )
-    rows = _rows(model.codec.comparable(state), steps)
-    say("\n\n".join(_shown(row) for row in rows))
-    done = sum(step.state is not None for step in steps)
-    if done < len(actions):
-        say(f"\nstopped after {done} of {len(actions)} actions: there is no state to go on from")
-    if options.out:
-        with whole(options.out) as part:
-            part.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-        say("\n".join(["", f"steps: {options.out}", *write_views(model, state, steps, options.out)]))
+    asked = {"environment": options.environment, "temperature": options.temperature, "seed": options.seed}
+    with kept_steps(model, state, actions, options.out, **asked) if options.out else nullcontext() as kept:
+        steps = roll_out(model, state, actions, **asked, kept=kept)
+        rows = _rows(model.codec.comparable(state), steps)
+        say("\n\n".join(_shown(row) for row in rows))
+        done = sum(step.state is not None for step in steps)
+        if done < len(actions):
+            say(f"\nstopped after {done} of {len(actions)} actions: there is no state to go on from")
+        if options.out:
+            views = write_views(model, state, steps, options.out)
+            with whole(options.out) as part:
+                part.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+            say("\n".join(["", f"steps: {options.out}", *views]))
     return 0 if done == len(actions) else 1
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
+from swirl_lightning.commands.group_help import asked_group
 from swirl_lightning.commands.parser import Parser
 from swirl_lightning.types import InputError
 
@@ -81,6 +82,8 @@ def split_settings(args: list[str]) -> tuple[dict[str, str], list[str]]:
         if not name.startswith(SETTING):
             others.append(given)
             continue
+        if asked_group(given) is not None:
+            raise InputError(f"{name}: the settings are those of swirl fit; ask for swirl fit {given}")
         taken = value if equals else next(rest, None)
         if taken is None:
             raise InputError(f"{name}: expected a value")

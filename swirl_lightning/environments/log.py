@@ -64,8 +64,8 @@ class LogDataModule(FilesDataModule):
         return parts | {"state_only": drop_actions(parts["state_only"], self.path)}
 
     def metrics(self) -> dict[str, PredictionMetric]:
-        """PSNR and SSIM where states are pictures."""
-        return picture_metrics(None) if is_picture(self.load("test")[0].state) else {}
+        """Where states are pictures: cells, which are those of the model, PSNR and SSIM."""
+        return picture_metrics() if is_picture(self.load("test")[0].state) else {}
 
     def _hold_out(
         self, labels: Sequence[Transition], others: Sequence[Transition]

@@ -13,7 +13,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 
 from swirl_lightning.codecs.tiles import cut
 from swirl_lightning.metrics.base import PredictionMetric
-from swirl_lightning.pictures import beside, pixels
+from swirl_lightning.pictures import beside, cell_of, pixels
 from swirl_lightning.types import Prediction, Transition
 
 MOST_DB = 60.0
@@ -36,10 +36,10 @@ class PictureScore(PredictionMetric):
 
     Args:
         measure: which.
-        cell: S.
+        cell: S; None takes that of the codes that the prediction is written in, and leaves a picture without codes out.
     """
 
-    def __init__(self, measure: Measure, cell: int) -> None:
+    def __init__(self, measure: Measure, cell: int | None = None) -> None:
         super().__init__()
         self.measure: Measure = measure
         self.cell = cell
@@ -53,10 +53,12 @@ class PictureScore(PredictionMetric):
             return 0.0
         said = pixels(prediction.next_state)
         true = beside(transition.next_state, said)
-        if self.measure == "exact_cells":
-            return 1 - float(self._differ(said, true).mean())
-        if self.measure == "changed_cells":
-            return self._changed(beside(transition.state, said), said, true)
+        if self.measure in ("exact_cells", "changed_cells"):
+            if (cell := self.cell or cell_of(prediction.next_state)) is None:
+                return None
+            if self.measure == "exact_cells":
+                return 1 - float(_differ(said, true, cell).mean())
+            return _changed(beside(transition.state, said), said, true, cell)
         a, b = (torch.tensor(x).permute(2, 0, 1)[None].float() for x in (said, true))
         if self.measure == "psnr":
             return min(float(peak_signal_noise_ratio(a, b, data_range=255.0)), MOST_DB)
@@ -64,18 +66,20 @@ class PictureScore(PredictionMetric):
         assert isinstance(similarity, torch.Tensor)
         return float(similarity)
 
-    def _differ(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Which cells differ. [R, C]"""
-        return (cut(a, self.cell) != cut(b, self.cell)).any((2, 3, 4))
 
-    def _changed(self, before: np.ndarray, said: np.ndarray, true: np.ndarray) -> float:
-        in_said, in_true = self._differ(before, said), self._differ(before, true)
-        right = in_said & in_true & ~self._differ(said, true)
-        size = int(in_said.sum() + in_true.sum())
-        return 2 * int(right.sum()) / size if size else 1.0
+def picture_metrics(cell: int | None = None) -> dict[str, PredictionMetric]:
+    """All of them, by the names of the FWM's metrics; without a cell's side, cells are those of the model's codes."""
+    measures: tuple[Measure, ...] = ("exact_cells", "changed_cells", "psnr", "ssim")
+    return {f"fwm_{measure}": PictureScore(measure, cell) for measure in measures}
 
 
-def picture_metrics(cell: int | None) -> dict[str, PredictionMetric]:
-    """All of them, by the names of the FWM's metrics; without a cell's side, those that need none."""
-    measures: tuple[Measure, ...] = ("exact_cells", "changed_cells") if cell else ()
-    return {f"fwm_{measure}": PictureScore(measure, cell or 1) for measure in (*measures, "psnr", "ssim")}
+def _differ(a: np.ndarray, b: np.ndarray, cell: int) -> np.ndarray:
+    """Which cells differ. [R, C]"""
+    return (cut(a, cell) != cut(b, cell)).any((2, 3, 4))
+
+
+def _changed(before: np.ndarray, said: np.ndarray, true: np.ndarray, cell: int) -> float:
+    in_said, in_true = _differ(before, said, cell), _differ(before, true, cell)
+    right = in_said & in_true & ~_differ(said, true, cell)
+    size = int(in_said.sum() + in_true.sum())
+    return 2 * int(right.sum()) / size if size else 1.0

@@ -17,6 +17,9 @@ from swirl_lightning.models.places import add_places
 from swirl_lightning.pictures import file_of, fitted, is_picture, pixels
 from swirl_lightning.types import InputError, Role, StateForm, check_number
 
+MOST_CELL = 65
+"""Below this a cell's side is proposed."""
+
 
 class ScratchPictureLM(ScratchLM):
     """A small Llama-shaped model for pictures, whose codebook and whose tokenizer, of the actions, are the run's own.
@@ -50,9 +53,11 @@ class ScratchPictureLM(ScratchLM):
         for length in picture_size:
             check_number("model.base.picture_size", length, least=1)
             if length % cell:
+                sides = [str(side) for side in range(1, MOST_CELL) if not any(its % side for its in picture_size)]
                 raise InputError(
                     f"model.base.picture_size: found {list(picture_size)}, expected multiples of model.base.cell "
-                    f"({cell})"
+                    f"({cell}); set model.base.cell to the side of the tiles that your pictures are drawn from (of "
+                    f"{', '.join(sides)}), or bring the pictures to another size"
                 )
         self.picture_size = picture_size
         self.cell = cell

@@ -14,10 +14,11 @@ import torch
 
 from swirl_lightning.engine import GREEDY, Sampling
 from swirl_lightning.engine.rollouts import Rollouts
+from swirl_lightning.environments.kept import Kept
 from swirl_lightning.environments.rows import Numbered, fields_of, scan_rows
 from swirl_lightning.modules import SWIRL
 from swirl_lightning.trained.files import rows_files
-from swirl_lightning.trained.load import environment_of
+from swirl_lightning.trained.load import environment_of, identity
 from swirl_lightning.types import Ids, InputError, Transition
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,9 @@ def label(
     action is from and how probable the IDM finds it. A row that has an action keeps it. A row that gets none (it is
     too long, or what the IDM wrote has no end) stands in the scores alone, with the reason.
 
+    Until both are whole, every batch of labels is kept in ``<out>.kept``: where a disk fills, a signal comes or the log
+    turns out to be malformed, the same call goes on from there.
+
     Args:
         model: of ``load_run``.
         log_file: the log, in JSONL, gzipped JSONL or Parquet.
@@ -85,13 +89,22 @@ def label(
             raise InputError(f"{name}: found {value}, expected at least {least}")
     environment = environment_of(model, environment)
     counts: Counter[str] = Counter()
-    with rows_files(out, scores_path(out)) as (write, write_scores):
+    arguments = identity(model, model.idm) | {"environment": environment, "samples": samples, "seed": seed}
+    with (
+        Kept(out.with_name(f"{out.name}.kept"), arguments, "labels that were written") as kept,
+        rows_files(out, scores_path(out)) as (write, write_scores),
+    ):
+        before = {(row.pop("line"), row.pop("row")): Label(**row) for row in map(dict, kept.rows)}
         for batch in _batches(log_file, batch_size):
-            unknown = [(line, t) for line, t in batch if t.action is None]
+            unnamed = [(line, t) for line, t in batch if t.action is None]
+            labels = {line: before[line, t.key.hex()] for line, t in unnamed if (line, t.key.hex()) in before}
+            unknown = [(line, t) for line, t in unnamed if line not in labels]
             named = name_actions(
                 model, [t for _, t in unknown], environment, samples=samples, seeds=[seed + line for line, _ in unknown]
             )
-            labels = {line: given for (line, _), given in zip(unknown, named, strict=True)}
+            new = zip(unknown, named, strict=True)
+            kept.add({"line": line, "row": t.key.hex(), **given._asdict()} for (line, t), given in new)
+            labels |= {line: given for (line, _), given in zip(unknown, named, strict=True)}
             rows, scores = [], []
             for line, t in batch:
                 given = labels.get(line, Label(t.action))

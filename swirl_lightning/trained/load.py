@@ -17,6 +17,8 @@ from swirl_lightning.engine import MicroBatchSizes
 from swirl_lightning.models import BaseModel
 from swirl_lightning.modules import SWIRL, ForwardWorldModel, InverseDynamicsModel
 from swirl_lightning.modules.checkpoint import codec_in, read_checkpoint
+from swirl_lightning.modules.evaluation import fingerprint
+from swirl_lightning.modules.grpo_mixin import GRPOMixin
 from swirl_lightning.trained.aliases import check_aliases
 from swirl_lightning.types import InputError
 
@@ -78,6 +80,12 @@ def environment_of(model: SWIRL, given: str | None) -> str:
         found = "none" if given is None else repr(given)
         raise InputError(f"--environment: found {found}, expected one of the run's: {', '.join(names) or 'none'}")
     return given
+
+
+def identity(model: SWIRL, role: GRPOMixin) -> dict[str, Any]:
+    """What decides the answers of a role, as JSON can write it; of its weights it is their fingerprint."""
+    weights, base = fingerprint(role.policy).hex(), model.weights.base_name
+    return {"weights": weights, "base": base, "max_tokens": model.max_tokens, "max_new_tokens": role.max_new_tokens}
 
 
 def read_config(run: Path) -> dict[str, Any]:

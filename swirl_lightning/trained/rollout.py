@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from hashlib import blake2b
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from swirl_lightning.engine import Sampling
+from swirl_lightning.environments.kept import Kept
 from swirl_lightning.modules import SWIRL
 from swirl_lightning.modules.prediction import predict_next
 from swirl_lightning.pictures import SUFFIXES, name_picture, png, strip, write_film
 from swirl_lightning.trained.files import read_text, whole
-from swirl_lightning.trained.load import environment_of
+from swirl_lightning.trained.load import environment_of, identity
 from swirl_lightning.types import InputError, check_number
 
 SURROGATE = re.compile("[\ud800-\udfff]")
@@ -43,6 +45,7 @@ def roll_out(
     environment: str | None = None,
     temperature: float = 0.0,
     seed: int = 0,
+    kept: Kept | None = None,
 ) -> list[Step]:
     """Feed each predicted state back in, action by action. A malformed prediction is the last step.
 
@@ -53,20 +56,43 @@ def roll_out(
         environment: whose prompts are used; None takes the only one that the run had.
         temperature: of the draws; 0 takes the most probable token each time.
         seed: of the draws.
+        kept: steps of the same rollout that are on disk, from which it goes on, and where new ones go; of
+            ``kept_steps``.
 
     Returns:
         T steps, or fewer where one is malformed: then the last has no state.
     """
     check_number("--temperature", temperature, least=0)
     environment, sampling = environment_of(model, environment), Sampling(temperature)
-    steps: list[Step] = []
-    for t, action in enumerate(actions):
-        (found,) = predict_next(model, [state], [action], environment, sampling=sampling, seeds=[seed + t])
-        steps.append(Step(action, *found))
-        if found.state is None:
+    steps = [Step(**row) for row in kept.rows] if kept else []
+    for t in range(len(steps), len(actions)):
+        before = steps[-1].state if steps else state
+        if before is None:
             break
-        state = found.state
+        (found,) = predict_next(model, [before], [actions[t]], environment, sampling=sampling, seeds=[seed + t])
+        steps.append(Step(actions[t], *found))
+        if kept:
+            kept.add([steps[-1]._asdict()])
     return steps
+
+
+def kept_steps(model: SWIRL, state: str, actions: Sequence[str], out: Path, **options: Any) -> Kept:
+    """The steps of a rollout on disk, beside the file that they are for, until that is whole.
+
+    Args:
+        model: of ``load_run``.
+        state: the first state.
+        actions: T actions.
+        out: the file.
+        options: of ``roll_out``.
+    """
+    given = {"state": blake2b(state.encode(), digest_size=16).hexdigest(), "actions": list(actions), **options}
+    return Kept(out.with_name(f"{out.name}.kept"), given | identity(model, model.fwm), "steps that were taken")
+
+
+def views_of(out: Path) -> tuple[Path, Path]:
+    """Where a strip and a film of pictures go, beside a file of the steps."""
+    return out.with_suffix(".png"), out.with_suffix(".gif")
 
 
 def read_state(path: Path) -> str:
@@ -99,11 +125,11 @@ def write_views(model: SWIRL, state: str, steps: Sequence[Step], out: Path) -> l
     pictures = [view for view in views if view is not None]
     if not pictures:
         return []
-    with whole(out.with_suffix(".png")) as part:
-        part.write_bytes(png(strip(pictures)))
-    with whole(out.with_suffix(".gif")) as part:
-        write_film(part, pictures)
-    return [f"strip: {out.with_suffix('.png')}", f"film:  {out.with_suffix('.gif')}"]
+    image, film = views_of(out)
+    with whole(image) as still, whole(film) as moving:
+        still.write_bytes(png(strip(pictures)))
+        write_film(moving, pictures)
+    return [f"strip: {image}", f"film:  {film}"]
 
 
 def read_actions(path: Path) -> list[str]:

@@ -1,13 +1,17 @@
 """``swirl collect``: one world's collector with its arguments as options."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from swirl_lightning.commands import main
 from swirl_lightning.commands.collect import WORLDS
+from swirl_lightning.environments.collected import is_collected
 from swirl_lightning.environments.textworld import collect as textworld
+from swirl_lightning.types import InputError, Transition
 
 ROOT = Path(__file__).parents[2]
 PLACE = "swirl_lightning.environments"
@@ -129,3 +133,81 @@ def test_a_missing_extra_is_named(refused, tmp_path, monkeypatch):
     said = refused("collect", "textworld", f"--out={tmp_path / 'out'}")
     assert "pip install 'swirl-lightning[textworld]'" in said
     assert not (tmp_path / "out").exists()
+
+
+GAMES = ["--fractions=[0.25,0.25,0.25,0.25]", "--steps=2"]
+
+
+@pytest.fixture
+def collected(monkeypatch, tmp_path):
+    """A finished collection of four games, without TextWorld; and how many have been played."""
+    played = []
+
+    def play(game, steps, seed, world):
+        played.append(game)
+        return [Transition(f"g{game:03d}", n, f"a {game} {seed}", f"b {n}", "go") for n in range(steps)]
+
+    monkeypatch.setattr(textworld, "play", play)
+    monkeypatch.setattr("swirl_lightning.environments.collection.version", lambda name: "1")
+    out = tmp_path / "out"
+    assert main(["collect", "textworld", f"--out={out}", "--games=4", *GAMES]) == 0
+    return out, played
+
+
+def content(out):
+    return {path.name: path.read_bytes() for path in out.iterdir()}
+
+
+def test_a_finished_collection_of_the_same_arguments_is_kept(swirl, collected):
+    out, played = collected
+    before = content(out)
+    code, said, _ = swirl("collect", "textworld", f"--out={out}", "--games=4", *GAMES)
+    assert code == 0
+    assert said.startswith(f"{out}: was collected before, with the same arguments, and is kept; ")
+    assert played == [0, 1, 2, 3]
+    assert content(out) == before
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--games=5"], "a collection with other arguments (games 4)"),
+        (["--games=4", "--seed=1", "--nb_objects=9"], "a collection with other arguments (seed 0, nb_objects 8)"),
+        (["--games=4", "test.jsonl.gz is gone"], "a collection that has lost test"),
+        (["--games=4", "collection.json is gone"], "without a collection.json"),
+        (["--games=4", "collection.json is spoilt"], "a collection.json that cannot be read"),
+        (["--games=4", "of another world"], "what 'swirl collect web' wrote"),
+    ],
+)
+def test_another_collection_is_replaced_only_when_that_is_said(swirl, refused, collected, args, said):
+    out, played = collected
+    *args, happened = args if " " in args[-1] else [*args, ""]
+    if "is gone" in happened:
+        (out / happened.split()[0]).unlink()
+    elif happened:
+        record = (out / "collection.json").read_text()
+        (out / "collection.json").write_text("{" if "spoilt" in happened else record.replace(" textworld ", " web "))
+    before = content(out)
+    command = ["collect", "textworld", f"--out={out}", *args, *GAMES]
+    line = refused(*command)
+    assert said in line
+    assert line.endswith("choose another, or replace what is there with --overwrite true")
+    assert content(out) == before
+    assert len(played) == 4
+    assert swirl(*command, "--overwrite", "true")[0] == 0
+    assert len(played) > 4
+    assert swirl(*command)[1].startswith(f"{out}: was collected before")
+
+
+def test_secrets_and_files_are_compared_by_what_the_record_has_of_them(tmp_path):
+    record = {
+        "command": "swirl collect tool --out x",
+        "files": [],
+        "arguments": {"server": "API_KEY=... run", "calls": "c"},
+    }
+    (tmp_path / "collection.json").write_text(json.dumps(record))
+    same = {"server": "API_KEY=12 run", "calls": Path("elsewhere/c"), "tools": None}
+    assert is_collected(tmp_path, "tool", same)
+    for changed in ({"server": "API_KEY=12 walk"}, {"calls": Path("elsewhere/d")}, {"tools": ["a"]}):
+        with pytest.raises(InputError, match=f"other arguments \\({next(iter(changed))} "):
+            is_collected(tmp_path, "tool", same | changed)

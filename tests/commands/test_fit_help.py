@@ -79,3 +79,49 @@ def test_a_nested_help_is_of_the_command_that_was_given(command, option, swirl):
     code, out, _ = swirl(command, option)
     assert code == 0
     assert out.startswith(f"usage: swirl {command}")
+
+
+GROUPS = {
+    "--model.fwm.grpo": ["fit", "--model.fwm.grpo.help"],
+    "--model.idm.sampling": ["test", f"--config={CONFIG}", "--model.idm.init_args.sampling.help"],
+    "--model.idm.grpo": ["plan", "--model.idm.grpo.help"],
+    "--trainer": ["validate", "--trainer.help"],
+    "--model": ["predict", "--model.help"],
+    "--model.optimizer": ["fit", "--model.optimizer.help"],
+}
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_the_help_of_a_group_is_of_that_group_alone(group, swirl):
+    command, *options = GROUPS[group]
+    code, out, _ = swirl(command, *options)
+    assert code == 0
+    assert out.startswith(f"usage: swirl {command} [options]")
+    shown = re.findall(r"(?m)^  (--[\w.]+)", out)
+    assert len(shown) > 2
+    assert all(name.startswith(f"{group}.") for name in shown)
+
+
+def test_the_help_of_a_group_has_all_its_options(swirl):
+    shown = re.findall(r"(?m)^  --model\.fwm\.grpo\.(\w+)", swirl("fit", "--model.fwm.grpo.help")[1])
+    assert sorted(shown) == sorted(field.name for field in fields(GRPOOptions))
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["fit", "--model.fwm.grup.help"], "; did you mean --model.fwm.grpo.help? (--model.fwm.help "),
+        (["test", "--trainr.help"], "did you mean --trainer.help? (--help shows all options)"),
+        (["fit", "--model.base.lora.help"], "of a class that is not known; ask for --model.base.help=CLASS"),
+        (["plan", "--data.init_args.help"], "of a class that is not known; ask for --data.help=CLASS"),
+        (["fit", "--model.fwm.learning_rate.help"], "--model.fwm.learning_rate is one option, found "),
+        (["predict", "--trainer.devices.help"], "; --trainer.help shows it"),
+        (["collect", "textworld", "--games.help"], "textworld: --games is one option, found --games.help"),
+        (["judge", "--options.help"], "--help shows it"),
+        (["label", "r", "l", "--model.fwm.grpo.help"], "ask for swirl fit --model.fwm.grpo.help"),
+        (["export", "r", "--model.base.help"], "ask for swirl fit --model.base.help"),
+        (["report", "--run.help"], "no such group of options: --run.help (--help shows all options)"),
+    ],
+)  # fmt: skip
+def test_a_help_that_there_is_not_says_which_to_ask_for(args, said, refused):
+    assert said in refused(*args)

@@ -33,7 +33,7 @@ def commands(run, state_only, tmp_path):
     taken = [f"--state={tmp_path / 'state.txt'}", f"--actions={tmp_path / 'actions.txt'}"]
     collect = ["collect", "tool", f"--server={SERVER} {tmp_path / 'calls.log'}", '--tools=["put"]', "--episodes=4"]
     return {
-        "label": (["label", str(run), str(state_only), "--out={out}/l.jsonl"], "l.scores.jsonl"),
+        "label": (["label", str(run), str(state_only), "--out={out}/l.jsonl"], "l.jsonl"),
         "label packed": (["label", str(run), str(state_only), "--out={out}/l.jsonl.gz"], "l."),
         "label parquet": (["label", str(run), str(state_only), "--out={out}/l.parquet"], "l."),
         "rollout": (["rollout", str(run), *taken, "--out={out}/r.jsonl"], "r.jsonl"),

@@ -119,12 +119,10 @@ def test_a_wrong_command_is_told_what_there_is(refused, args, said):
 
 
 def fails_with(error, cause=None):
-    """Stands for a command that fails."""
-
-    def command(args):
-        raise error from cause
-
-    return command
+    """Stands for a command that fails, in a file of this package: what a user's own code raises is told otherwise."""
+    names = {"error": error, "cause": cause}
+    exec(compile("def command(args):\n    raise error from cause\n", commands.__file__, "exec"), names)
+    return names["command"]
 
 
 @pytest.fixture
@@ -226,10 +224,7 @@ def test_a_signal_is_told_with_what_continues(monkeypatch, capsys, raised, code,
 def raising(monkeypatch, error):
     """``swirl fit`` meets this error."""
 
-    def fail(args):
-        raise error
-
-    monkeypatch.setattr("swirl_lightning.commands.fit.fit", fail)
+    monkeypatch.setattr("swirl_lightning.commands.fit.fit", fails_with(error))
     return main(["fit"])
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
+from PIL import Image
 
 from swirl_lightning.codecs import CodecForm, Layout
 from swirl_lightning.environments.log import LogDataModule
@@ -57,7 +58,7 @@ def test_a_data_module_of_them(rows, tmp_path):
     data.setup()
     assert {t.state for t in data.labelled} <= set(map(name_of, FRAMES))
     assert all(t.action is None for t in data.state_only)
-    assert list(data.metrics()) == ["fwm_psnr", "fwm_ssim"]  # its pictures may be made of no cells
+    assert list(data.metrics()) == ["fwm_exact_cells", "fwm_changed_cells", "fwm_psnr", "fwm_ssim"]
 
 
 def test_a_log_is_written_as_it_was_read(rows, tmp_path):
@@ -85,6 +86,20 @@ def test_a_log_is_written_as_it_was_read(rows, tmp_path):
 def test_what_is_no_picture_is_named(rows, tmp_path, changed, told):
     rows[1] |= changed
     with pytest.raises(InputError, match=told):
+        read_rows(write(tmp_path / "log.jsonl", rows), actions=None)
+
+
+@pytest.mark.parametrize("what", ["cut", "too large", "a document"])
+def test_a_picture_that_harms_is_no_readable_one(rows, tmp_path, monkeypatch, what):
+    """Half a file, one of more pixels than Pillow takes, and a format that Pillow starts another program for."""
+    path = tmp_path / "frames/2.png"
+    if what == "cut":
+        path.write_bytes(path.read_bytes()[:60])
+    elif what == "too large":
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    else:
+        path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n%%EOF\n")
+    with pytest.raises(InputError, match=r"log\.jsonl:\d: (next_)?image: .*\.png: found no readable image"):
         read_rows(write(tmp_path / "log.jsonl", rows), actions=None)
 
 

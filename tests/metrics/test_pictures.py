@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from swirl_lightning.codecs.tiles import Tiles
 from swirl_lightning.metrics.pictures import MOST_DB, picture_metrics
-from swirl_lightning.pictures import place_picture
+from swirl_lightning.pictures import know, place_picture, write_codes
 from swirl_lightning.types import Prediction, Transition
 
 RNG = np.random.default_rng(0)
@@ -75,6 +76,27 @@ def test_nothing_changes(score):
 def test_pictures_smaller_than_the_window_of_ssim_are_left_out(tmp_path):
     names = [place_picture(tmp_path, STATE[:8])] * 2
     for said in (names[0], None):
-        metric = picture_metrics(None)["fwm_ssim"]
+        metric = picture_metrics()["fwm_ssim"]
         metric.update([Transition("e", 0, *names, "go")], [Prediction("", said)])
         assert math.isnan(float(metric.compute()))
+
+
+@pytest.mark.parametrize("cell", [4, 8])
+def test_cells_are_those_of_the_codes_that_a_model_writes(tmp_path, cell):
+    """What a log's pictures are drawn from is known to the model alone."""
+    codebook = Tiles.of([STATE, changed((0, 0))], cell, 64)
+    know(codebook)
+    said = write_codes(codebook, codebook.encode(changed((0, 0))))
+    names = [place_picture(tmp_path, picture) for picture in (STATE, changed((0, 0), (1, 2)))]
+    for name, expected in (("exact_cells", 1 - 1 / (STATE[..., 0].size / cell**2)), ("changed_cells", 2 / 3)):
+        metric = picture_metrics()[f"fwm_{name}"]
+        metric.update([Transition("e", 0, *names, "go")], [Prediction("", said)])
+        assert float(metric.compute()) == pytest.approx(expected)
+
+
+def test_without_codes_and_without_a_size_no_cells_are_counted(tmp_path):
+    names = [place_picture(tmp_path, picture) for picture in (STATE, changed((0, 0)))]
+    for name in ("exact_cells", "changed_cells"):
+        metric = picture_metrics()[f"fwm_{name}"]
+        metric.update([Transition("e", 0, *names, "go")], [Prediction("", names[1])])
+        assert int(metric.count) == 0

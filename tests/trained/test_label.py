@@ -1,8 +1,11 @@
 """The IDM's actions in a state-only log: which rows get one, how sure it is, and what is left when it goes wrong."""
 
+import errno
 import gzip
 import json
 import logging
+from contextlib import contextmanager
+from importlib import import_module
 
 import pyarrow
 import pyarrow.parquet
@@ -15,6 +18,7 @@ from swirl_lightning.modules.grpo_mixin import target_logprobs
 from swirl_lightning.trained.label import Counts, label, name_actions, scores_path
 from swirl_lightning.types import InputError, Transition
 
+label_module = import_module("swirl_lightning.trained.label")
 LONG = {"episode": "long", "step": 0, "state": "\n".join(f"thing{n:02} on" for n in range(40)), "next_state": "a on"}
 
 
@@ -136,11 +140,71 @@ def test_samples_of_a_row_depend_on_its_line_alone(model, state_only, tmp_path, 
     assert seeds[3] == seeds[24] == list(range(101, 125))
 
 
-def test_an_error_leaves_nothing_behind(model, state_only, tmp_path):
+@pytest.fixture
+def asked(model, monkeypatch):
+    """How many rows the model has been asked about, batch by batch."""
+    counts, generate = [], model.idm.policy.generate
+    monkeypatch.setattr(
+        model.idm.policy,
+        "generate",
+        lambda prompts, *args, **kw: counts.append(len(prompts)) or generate(prompts, *args, **kw),
+    )
+    return counts
+
+
+def test_a_malformed_row_costs_no_label(model, state_only, tmp_path, asked):
+    """Once it is mended, the same call goes on; what it writes is what an undisturbed one does."""
+    out, log = tmp_path / "labels/out.jsonl", state_only.read_text()
     add(state_only, {"episode": "e"})
-    with pytest.raises(InputError, match=r"log\.jsonl:25: step: missing"):
-        label(model, state_only, tmp_path / "labels/out.jsonl", batch_size=5)
-    assert list((tmp_path / "labels").iterdir()) == []
+    with pytest.raises(
+        InputError, match=r"log\.jsonl:25: step: missing.*; 20 labels are kept in .*out\.jsonl\.kept, and"
+    ):
+        label(model, state_only, out, batch_size=5)
+    assert [path.name for path in out.parent.iterdir()] == ["out.jsonl.kept"]
+    state_only.write_text(log)
+    label(model, state_only, out, batch_size=5)
+    assert asked == [5, 5, 5, 5, 4]
+    label(model, state_only, tmp_path / "whole.jsonl", batch_size=5)
+    assert out.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    assert scores_path(out).read_bytes() == scores_path(tmp_path / "whole.jsonl").read_bytes()
+    assert sorted(path.name for path in out.parent.iterdir()) == ["out.jsonl", "out.scores.jsonl"]
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out.parquet"])
+def test_a_disk_that_is_full_costs_no_label(model, state_only, tmp_path, asked, monkeypatch, name):
+    """Of the files that are written in the end none is half there, and what was predicted is not asked again."""
+    rows_files = label_module.rows_files
+
+    @contextmanager
+    def full(*paths):
+        with rows_files(*paths) as (write, write_scores):
+            yield write, lambda rows: write_scores(rows) or full_disk(rows)
+
+    def full_disk(rows):
+        if rows[0]["line"] > 10:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(label_module, "rows_files", full)
+    with pytest.raises(OSError, match="No space left on device; 15 labels are kept in"):
+        label(model, state_only, tmp_path / "labels" / name, batch_size=5)
+    assert [path.name for path in (tmp_path / "labels").iterdir()] == [f"{name}.kept"]
+    monkeypatch.setattr(label_module, "rows_files", rows_files)
+    assert label(model, state_only, tmp_path / "labels" / name, batch_size=5) == Counts(24, 0, 0)
+    assert asked == [5, 5, 5, 5, 4]
+    assert not (tmp_path / "labels" / f"{name}.kept").exists()
+
+
+def test_labels_of_another_question_are_not_taken(model, state_only, rows, tmp_path, asked):
+    out = tmp_path / "out.jsonl"
+    add(state_only, {"episode": "e"})
+    for options in ({}, {"samples": 2}):
+        with pytest.raises(InputError, match="step: missing" if not options else r"other arguments \(samples 0\)"):
+            label(model, state_only, out, **options, batch_size=24)
+    write = [{k: v for k, v in row.items() if k != "action"} for row in rows]
+    write[3] |= {"state": "door open\nlamp off\nsafe locked"}
+    state_only.write_text("".join(json.dumps(row) + "\n" for row in write))
+    label(model, state_only, out, batch_size=24)
+    assert asked == [24, 1]  # the row that has changed
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from swirl_lightning.engine import Sampling
 from swirl_lightning.modules.grpo_mixin import target_logprobs
 from swirl_lightning.modules.prediction import predict_next
 from swirl_lightning.trained.gym import WorldModelEnv
-from swirl_lightning.trained.rollout import read_actions, roll_out
+from swirl_lightning.trained.rollout import Step, kept_steps, read_actions, roll_out
 from swirl_lightning.types import InputError, Transition
 
 START = "door open\nlamp on\nsafe free"
@@ -29,6 +29,33 @@ def test_each_state_is_fed_back(model):
     assert [step.action for step in steps] == ACTIONS
     assert [step.state for step in steps] == STATES
     assert {step.problem for step in steps} == {None}
+
+
+@pytest.mark.parametrize("done", [1, 3])
+def test_steps_are_kept_until_their_file_is_there(model, tmp_path, monkeypatch, done):
+    """Whatever ends a rollout, the same one goes on; another one is not begun from its steps."""
+    out, whole, asked = tmp_path / "steps.jsonl", roll_out(model, START, ACTIONS), []
+    real = predict_next
+
+    def some(*args, **options):
+        asked.append(args)
+        if len(asked) == done + 1:
+            raise OSError(28, "No space left on device")
+        return real(*args, **options)
+
+    monkeypatch.setattr("swirl_lightning.trained.rollout.predict_next", some)
+    with (
+        pytest.raises(OSError, match=f"{done} steps are kept in .*steps.jsonl.kept, and the same command goes on"),
+        kept_steps(model, START, ACTIONS, out) as kept,
+    ):
+        roll_out(model, START, ACTIONS, kept=kept)
+    with pytest.raises(InputError, match="other arguments"), kept_steps(model, START, ACTIONS[:3], out):
+        pass
+    with kept_steps(model, START, ACTIONS, out) as kept:
+        assert [Step(**row) for row in kept.rows] == whole[:done]
+        assert roll_out(model, START, ACTIONS, kept=kept) == whole
+    assert len(asked) == len(ACTIONS) + 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_logp_is_that_of_the_edit_and_its_end(model):

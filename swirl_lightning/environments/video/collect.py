@@ -34,6 +34,7 @@ def collect_video(
     duplicate: float = 0.95,
     black: float = 0.1,
     processes: int | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Watch the videos of a folder and write frames some time apart as a log of pictures before and after.
 
@@ -55,6 +56,7 @@ def collect_video(
         duplicate: structural similarity, above 0 and at most 1, from which on a frame is dropped as a duplicate.
         black: share of the pixels with a brightness below 16 of 255 from which on a frame is dropped as black.
         processes: videos that are read at once; null takes one for each core.
+        overwrite: remove a finished collection in ``out`` first; the pictures of both would mix.
 
     Raises:
         InputError: a package is missing, an argument is out of range, the folder has no videos, they give no pair, or
@@ -73,6 +75,11 @@ def collect_video(
     }  # fmt: skip
     rule = Rule(compare_size, duplicate, black)
     jobs = [Job(name, path, out, every, longest_side, rule) for name, path in find_videos(folder).items()]
+    if overwrite and (out / RECORD).is_file():
+        with writing(out):
+            shutil.rmtree(out / IMAGES, ignore_errors=True)
+            (out / LOG).unlink(missing_ok=True)
+            (out / RECORD).unlink()
     if _begin(out, {"folder": folder.name, **arguments}):
         return
     found = {job.name: facts for job in jobs if (facts := job.done())}
