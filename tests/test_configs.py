@@ -34,7 +34,8 @@ COMMANDS = ("fit", "validate", "test", "predict")
 CLASSES = (
     modules.SWIRL, modules.ForwardWorldModel, modules.InverseDynamicsModel, models.ScratchLM, models.PretrainedLM,
     models.ScratchPictureLM, CrafterDataModule, MiniGridDataModule, LogDataModule, TextWorldDataModule,
-    PhysicsDataModule, WebDataModule, ToolDataModule, MixtureDataModule, WebToolDataModule, AuroraDataModule, ByteMorphDataModule,
+    PhysicsDataModule, WebDataModule, ToolDataModule, MixtureDataModule, WebToolDataModule, AuroraDataModule,
+    ByteMorphDataModule,
     WorldPredictionDataModule, SwirlTrainer, Stage, Layout, rewards.LikelihoodReward,
     rewards.NextStateReward, rewards.WeightedSum, callbacks.PhaseCheckpoint, callbacks.PhaseProgress,
     callbacks.RunRecorder, callbacks.OpenLoop, callbacks.BestOfN, callbacks.PredictionWriter,
