@@ -1,11 +1,12 @@
-# For a fresh machine: `make quickstart`, `make minigrid` and `make test`. All of them build .venv/ once.
+# For a fresh machine: `make quickstart`, `make minigrid`, `make crafter` and `make test`. All of them build .venv/ once.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 QUICKSTART ?=
 MINIGRID ?=
+CRAFTER ?=
 
-.PHONY: quickstart minigrid test lint clean
+.PHONY: quickstart minigrid crafter test lint clean
 
 quickstart: .venv/installed
 	$(BIN)/swirl fit --config configs/quickstart.yaml $(QUICKSTART)
@@ -13,6 +14,10 @@ quickstart: .venv/installed
 minigrid: .venv/installed-vision
 	test -d worlds/minigrid || $(BIN)/swirl collect minigrid --out worlds/minigrid
 	$(BIN)/swirl fit --config configs/minigrid.yaml $(MINIGRID)
+
+crafter: .venv/installed-vision
+	test -d worlds/crafter || $(BIN)/swirl collect crafter --out worlds/crafter
+	$(BIN)/swirl fit --config configs/crafter.yaml $(CRAFTER)
 
 test: .venv/installed-test lint
 	$(BIN)/python -m pytest -n auto --dist loadfile # a process a core; the tests of a file stay together

@@ -14,6 +14,7 @@ from swirl_lightning.commands import main
 from swirl_lightning.commands.fit import SwirlCLI
 from swirl_lightning.environments.aurora import AuroraDataModule
 from swirl_lightning.environments.bytemorph import ByteMorphDataModule
+from swirl_lightning.environments.crafter import CrafterDataModule
 from swirl_lightning.environments.log import LogDataModule
 from swirl_lightning.environments.minigrid import MiniGridDataModule
 from swirl_lightning.environments.mixture import MixtureDataModule
@@ -32,8 +33,9 @@ DEBUG = ROOT / "configs/debug.yaml"
 COMMANDS = ("fit", "validate", "test", "predict")
 CLASSES = (
     modules.SWIRL, modules.ForwardWorldModel, modules.InverseDynamicsModel, models.ScratchLM, models.PretrainedLM,
-    models.ScratchPictureLM, MiniGridDataModule, LogDataModule, TextWorldDataModule, PhysicsDataModule, WebDataModule,
-    ToolDataModule, MixtureDataModule, WebToolDataModule, AuroraDataModule, ByteMorphDataModule,
+    models.ScratchPictureLM, CrafterDataModule, MiniGridDataModule, LogDataModule, TextWorldDataModule,
+    PhysicsDataModule, WebDataModule, ToolDataModule, MixtureDataModule, WebToolDataModule, AuroraDataModule,
+    ByteMorphDataModule,
     WorldPredictionDataModule, SwirlTrainer, Stage, Layout, rewards.LikelihoodReward,
     rewards.NextStateReward, rewards.WeightedSum, callbacks.PhaseCheckpoint, callbacks.PhaseProgress,
     callbacks.RunRecorder, callbacks.OpenLoop, callbacks.BestOfN, callbacks.PredictionWriter,

@@ -13,6 +13,7 @@ from swirl_lightning.commands.parser import Parser
 from swirl_lightning.types import InputError, say
 
 WORLDS = {
+    "crafter": "Crafter's woods, water and stones as pictures; needs the extra 'vision'",
     "minigrid": "MiniGrid's rooms as pictures; needs the extra 'vision'",
     "physics": "ScienceWorld's rooms, in its official variations; needs the extra 'physics' and Java",
     "textworld": "generated text adventures; needs the extra 'textworld'",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import numpy as np
@@ -13,12 +13,18 @@ from swirl_lightning.codecs.patches import learn_patches
 from swirl_lightning.codecs.picture import PictureCodec
 from swirl_lightning.codecs.tiles import Tiles
 from swirl_lightning.models.base import ScratchLM
+from swirl_lightning.models.patch_network import learn_network, restore_codebook
 from swirl_lightning.models.places import add_places
-from swirl_lightning.pictures import file_of, fitted, is_picture, pixels
+from swirl_lightning.pictures import Codebook, file_of, fitted, is_picture, pixels
 from swirl_lightning.types import InputError, Role, StateForm, check_number
 
 MOST_CELL = 65
 """Below this a cell's side is proposed."""
+LEARN: dict[str, Callable[[Iterable[np.ndarray], int, int], Codebook]] = {
+    "tiles": Tiles.of,
+    "patches": learn_patches,
+    "network": learn_network,
+}
 
 
 class ScratchPictureLM(ScratchLM):
@@ -29,7 +35,8 @@ class ScratchPictureLM(ScratchLM):
         cell: side of a cell, in pixels; each cell of a picture has one code.
         codes: number of codes.
         codebook: what a code stands for: ``tiles``, the distinct cells of the training pictures, of which there may be
-            no more, so that nothing is lost of them; or ``patches`` that are learned from pictures of any kind.
+            no more, so that nothing is lost of them; ``patches`` that k-means learns from pictures of any kind; or a
+            ``network`` that is trained for a minute, whose codes are drawn in view of their neighbours.
         fit: what becomes of a picture of another size: ``none`` refuses it; ``pad`` pads it to the proportions of
             ``picture_size`` and scales it. No file is changed.
         places: whether an embedding is a sum of the id's own vector, its row's, its column's and its code's. Ids then
@@ -42,7 +49,7 @@ class ScratchPictureLM(ScratchLM):
         picture_size: tuple[int, int],
         cell: int = 8,
         codes: int = 64,
-        codebook: Literal["tiles", "patches"] = "tiles",
+        codebook: Literal["tiles", "patches", "network"] = "tiles",
         fit: Literal["none", "pad"] = "none",
         places: bool = False,
         **kwargs: Any,
@@ -62,7 +69,7 @@ class ScratchPictureLM(ScratchLM):
         self.picture_size = picture_size
         self.cell = cell
         self.codes = codes
-        self.codebook: Literal["tiles", "patches"] = codebook
+        self.codebook: Literal["tiles", "patches", "network"] = codebook
         self.fit: Literal["none", "pad"] = fit
         self.places = places
 
@@ -95,8 +102,7 @@ class ScratchPictureLM(ScratchLM):
         if not pictures:
             raise InputError("data: found no picture, expected rows with the fields image and next_image")
         tokenizer = self.tokenizer(map(indent, texts), form.markers)
-        make = Tiles.of if self.codebook == "tiles" else learn_patches
-        codebook = make(map(self._sized, pictures), self.cell, self.codes)
+        codebook = LEARN[self.codebook](map(self._sized, pictures), self.cell, self.codes)
         return PictureCodec(
             tokenizer, codebook, self.vocab_size, self.picture_size, form, pad=self.fit == "pad", places=self.places
         )
@@ -104,7 +110,7 @@ class ScratchPictureLM(ScratchLM):
     def restore_codec(self, saved: str | None, form: CodecForm) -> Codec:  # noqa: D102
         assert saved is not None
         parts = json.loads(saved)
-        tokenizer, codebook = self.restore_tokenizer(parts["tokenizer"]), Tiles.restore(parts["codebook"])
+        tokenizer, codebook = self.restore_tokenizer(parts["tokenizer"]), restore_codebook(parts["codebook"])
         return PictureCodec(
             tokenizer, codebook, self.vocab_size, self.picture_size, form, pad=self.fit == "pad", places=self.places
         )

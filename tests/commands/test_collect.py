@@ -110,8 +110,8 @@ def test_options_can_stand_in_a_file(swirl, called, tmp_path):
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        ([], "swirl collect: expected a world (minigrid, physics, textworld, tool, video, web)"),
-        (["moon"], "swirl collect: no such world: moon (minigrid, "),
+        ([], "swirl collect: expected a world (crafter, minigrid, physics, textworld, tool, video, web)"),
+        (["moon"], "swirl collect: no such world: moon (crafter, "),
         (["fysics"], "did you mean physics?"),
         (["textworld"], "swirl collect textworld: missing --out"),
         (["textworld", "--out=x", "--game=3"], "no such option: --game; did you mean --games?"),

@@ -16,6 +16,7 @@ ENVIRONMENTS = PACKAGE / "environments"
 ENGINES = {
     "aurora": set(),
     "bytemorph": set(),
+    "crafter": {"crafter"},
     "minigrid": {"minigrid"},
     "physics": {"py4j", "scienceworld"},
     "textworld": {"textworld"},
