@@ -37,14 +37,12 @@ def fault_of(error: BaseException) -> Fault | None:
     Of an exception and those that it was made of, the first counts that a frame of the user's stands in: what
     jsonargparse says of a class that cannot be made wraps what the class raised.
     """
-    found: BaseException | None = error
-    while found is not None:
+    for found in _made_of(error):
         trace = found.__traceback__
         while trace is not None and not _is_users(trace.tb_frame.f_code.co_filename):
             trace = trace.tb_next
         if trace is not None or (isinstance(found, SyntaxError) and _is_users(found.filename or "")):
             return None if isinstance(found, InputError) else _fault(found, trace)
-        found = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
     return None
 
 
@@ -53,8 +51,7 @@ def refused_by(error: BaseException) -> str | None:
     raised = _files(error)
     if error.__cause__ is None or not (raised and _is_in(raised[-1], "jsonargparse")):
         return None
-    while error.__cause__ is not None:
-        error = error.__cause__
+    *_, error = _made_of(error, causes_alone=True)
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     made = [frame for frame in frames if not _is_in(frame.f_code.co_filename, "jsonargparse")]
     if not made or any(_is_ours(frame.f_code.co_filename) for frame in made):
@@ -83,6 +80,17 @@ def _fault(error: BaseException, trace: TracebackType | None) -> Fault:
     line = f"{name} ({file}, line {number}): {type(error).__name__}: {first_line(error)}"
     called = "" if theirs else "; it was raised in swirl_lightning, which is called there"
     return Fault(line + called, "".join(traceback.format_exception(type(error), error, trace)), theirs)
+
+
+def _made_of(error: BaseException, *, causes_alone: bool = False) -> Iterator[BaseException]:
+    """An exception, its cause or what was handled when it was raised, and so on; these may go round in a circle."""
+    seen: set[int] = set()
+    found: BaseException | None = error
+    while found is not None and id(found) not in seen:
+        seen.add(id(found))
+        yield found
+        context = None if causes_alone or found.__suppress_context__ else found.__context__
+        found = found.__cause__ or context
 
 
 def _files(error: BaseException) -> list[str]:

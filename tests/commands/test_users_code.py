@@ -222,3 +222,13 @@ def test_an_input_error_of_users_code_is_a_line(mine):
 def test_the_standard_library_and_installed_packages_are_no_users(mine):
     assert fault_of(raised(call("def call(): return json.loads('{')", OURS, json=json))) is None
     assert fault_of(raised(call("def call(): return json.loads('{')", mine, json=json))) is not None
+
+
+@pytest.mark.parametrize("link", ["__cause__", "__context__"])
+def test_exceptions_that_go_round_in_a_circle_come_to_an_end(link):
+    first, second = (raised(call("def call(): return {}['a']", OURS)) for _ in range(2))
+    setattr(first, link, second)
+    setattr(second, link, first)
+    first.__suppress_context__ = second.__suppress_context__ = False
+    assert fault_of(first) is None
+    assert ending_of(first).code == 70
