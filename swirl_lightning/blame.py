@@ -37,7 +37,7 @@ def fault_of(error: BaseException) -> Fault | None:
     Of an exception and those that it was made of, the first counts that a frame of the user's stands in: what
     jsonargparse says of a class that cannot be made wraps what the class raised.
     """
-    for found in _made_of(error):
+    for found in made_of(error):
         trace = found.__traceback__
         while trace is not None and not _is_users(trace.tb_frame.f_code.co_filename):
             trace = trace.tb_next
@@ -51,7 +51,7 @@ def refused_by(error: BaseException) -> str | None:
     raised = _files(error)
     if error.__cause__ is None or not (raised and _is_in(raised[-1], "jsonargparse")):
         return None
-    *_, error = _made_of(error, causes_alone=True)
+    *_, error = made_of(error, causes_alone=True)
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     made = [frame for frame in frames if not _is_in(frame.f_code.co_filename, "jsonargparse")]
     if not made or any(_is_ours(frame.f_code.co_filename) for frame in made):
@@ -82,7 +82,7 @@ def _fault(error: BaseException, trace: TracebackType | None) -> Fault:
     return Fault(line + called, "".join(traceback.format_exception(type(error), error, trace)), theirs)
 
 
-def _made_of(error: BaseException, *, causes_alone: bool = False) -> Iterator[BaseException]:
+def made_of(error: BaseException, *, causes_alone: bool = False) -> Iterator[BaseException]:
     """An exception, its cause or what was handled when it was raised, and so on; these may go round in a circle."""
     seen: set[int] = set()
     found: BaseException | None = error

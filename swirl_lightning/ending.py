@@ -7,7 +7,7 @@ import traceback
 from pathlib import Path
 from typing import NamedTuple
 
-from swirl_lightning.blame import fault_of, first_line, refused_by
+from swirl_lightning.blame import fault_of, first_line, made_of, refused_by
 from swirl_lightning.types import InputError, Stopped
 
 FAILED, INPUT, OURS = 1, 2, 70
@@ -67,10 +67,7 @@ def ending_of(error: BaseException) -> Ending:
 
 def _meant_for_users(error: BaseException) -> InputError | None:
     """The error itself, or the one that jsonargparse wrapped while it built a class; None for any other."""
-    found: BaseException | None = error
-    while found is not None and not isinstance(found, InputError):
-        found = found.__cause__
-    return found
+    return next((found for found in made_of(error, causes_alone=True) if isinstance(found, InputError)), None)
 
 
 def _out_of_memory(error: BaseException) -> bool:
