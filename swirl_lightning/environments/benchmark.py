@@ -17,7 +17,7 @@ from swirl_lightning.environments.rows import read_rows
 from swirl_lightning.environments.splits import SPLITS, Fractions, Split, divide
 from swirl_lightning.metrics import PredictionMetric
 from swirl_lightning.metrics.clip import Captions, clip_metrics
-from swirl_lightning.metrics.pictures import picture_metrics
+from swirl_lightning.metrics.pictures import PictureScore
 from swirl_lightning.pictures import is_picture
 from swirl_lightning.types import InputError, Transition
 
@@ -102,7 +102,8 @@ class BenchmarkDataModule(FilesDataModule):
 
     def metrics(self) -> dict[str, PredictionMetric]:
         """PSNR and SSIM, and those of CLIP where there is one."""
-        return picture_metrics(None) | (clip_metrics(self.clip, self.captions) if self.clip else {})
+        pixels: dict[str, PredictionMetric] = {"fwm_psnr": PictureScore("psnr"), "fwm_ssim": PictureScore("ssim")}
+        return pixels | (clip_metrics(self.clip, self.captions) if self.clip else {})
 
     def _divided(self, test: list[Transition], train: list[Transition]) -> dict[Split, list[Transition]]:
         rows = train or (test if self.divide_test else [])

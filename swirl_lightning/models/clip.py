@@ -53,11 +53,12 @@ def load_clip(name: str) -> Clip:
         InputError: it cannot be loaded, or is no CLIP.
     """
     try:
-        options = {"trust_remote_code": False}
-        tokenizer = AutoTokenizer.from_pretrained(name, **options)
-        processor = AutoImageProcessor.from_pretrained(name, use_fast=False, **options)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        processor = AutoImageProcessor.from_pretrained(name, use_fast=False, trust_remote_code=False)
         with torch.random.fork_rng(devices=[]):
-            model, told = AutoModel.from_pretrained(name, dtype=torch.float32, output_loading_info=True, **options)
+            model, told = AutoModel.from_pretrained(
+                name, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
+            )
     except (OSError, ValueError, ImportError) as error:
         raise InputError(
             f"clip: {name!r} cannot be loaded ({str(error).strip().splitlines()[0]}); expected a folder with a CLIP "

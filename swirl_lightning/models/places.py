@@ -79,7 +79,7 @@ def without_places(model: Any) -> Any:
         return model
     plain = copy.deepcopy(model)
     weight_VD = found.weight.detach().clone()
-    embedding = nn.Embedding(*weight_VD.shape, device="meta")
+    embedding = nn.Embedding(len(weight_VD), weight_VD.shape[1], device="meta")
     embedding.weight = nn.Parameter(weight_VD)
     head = nn.Linear(weight_VD.shape[1], len(weight_VD), bias=False, device="meta")
     head.weight = embedding.weight

@@ -26,6 +26,7 @@ PARAMETERS = {
     "HuggingFaceTB/SmolLM2-360M-Instruct": 361_821_120,
     "HuggingFaceTB/SmolLM2-1.7B-Instruct": 1_711_376_384,
     "google/gemma-2b-it": 2_506_172_416,
+    "Junfeng5/Liquid_V1_7B": 8_537_680_896 + 8192 * 3072,  # Gemma 7B's, and the vectors of the codes of pictures
 }
 
 
