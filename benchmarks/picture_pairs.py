@@ -33,7 +33,6 @@ from picture_models import CELL, KINDS
 from swirl_lightning.commands import main as swirl
 from swirl_lightning.environments.aurora import AuroraDataModule
 from swirl_lightning.environments.aurora.bench import TASKS
-from swirl_lightning.metrics.pictures import picture_metrics
 from swirl_lightning.modules import SWIRL
 from swirl_lightning.modules.prediction import predict_next
 from swirl_lightning.trained.load import load_run
@@ -130,7 +129,7 @@ def predicted(model: SWIRL, pairs: Sequence[Transition], rows: int) -> dict[str,
     said = predict_next(model, [t.state for t in test], [str(t.action) for t in test], test[0].environment)
     if any(each.state is None for each in said):
         raise RuntimeError(f"found a prediction that is no picture: {next(s.problem for s in said if s.problem)}")
-    metrics = picture_metrics(None)
+    metrics = benchmark.metrics()
     for metric in metrics.values():
         metric.update(test, [Prediction(str(t.action), each.state) for t, each in zip(test, said, strict=True)])
     return {
