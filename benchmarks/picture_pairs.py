@@ -36,7 +36,7 @@ from swirl_lightning.environments.aurora.bench import TASKS
 from swirl_lightning.modules import SWIRL
 from swirl_lightning.modules.prediction import predict_next
 from swirl_lightning.trained.load import load_run
-from swirl_lightning.types import Prediction, Transition
+from swirl_lightning.types import Prediction
 
 PACKAGES = ("swirl-lightning", "torch", "lightning", "transformers", "peft", "pillow")
 UPDATES = 2
@@ -116,11 +116,12 @@ def run_pairs(
     found["report"] = {"pictures": len(re.findall(r'src="data:image/png;base64,', page)), "bytes": len(page)}
     benchmark, model = AuroraDataModule(data, tasks=list(tasks)), load_run(run)
     benchmark.setup()
-    return found | predicted(model, list(benchmark.test), rows) | exported(model, kind, folder / "exported")
+    return found | predicted(model, benchmark, rows) | exported(model, kind, folder / "exported")
 
 
-def predicted(model: SWIRL, pairs: Sequence[Transition], rows: int) -> dict[str, Any]:
+def predicted(model: SWIRL, benchmark: AuroraDataModule, rows: int) -> dict[str, Any]:
     """The pairs by task, their codes, and what the trained FWM makes of them."""
+    pairs = list(benchmark.test)
     test = pairs[:rows]
     started = time.perf_counter()
     codes = [model.codec.encode(t) for t in test]
