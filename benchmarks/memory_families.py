@@ -106,7 +106,7 @@ def write(out: Path, cases: list[dict[str, Any]]) -> None:
     """What was measured so far, and with what."""
     versions = {package: version(package) for package in PACKAGES} | {"python": platform.python_version()}
     command = shlex.join(["python", *sys.argv])
-    results_file.write(out, {"command": command, "versions": versions, "machine": machine(), "cases": cases}, depth=4)
+    results_file.write(out, {"command": command, "versions": versions, "machine": machine(), "cases": cases}, depth=2)
 
 
 if __name__ == "__main__":

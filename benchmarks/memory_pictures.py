@@ -169,7 +169,7 @@ def main() -> None:
     content["model"] = MODEL
     content["phases"] = [alone(__file__, "--phase", phase) for phase in PHASES]
     if options.out:
-        results_file.write(options.out, content, depth=4)
+        results_file.write(options.out, content, depth=2)
     print(table(content))
 
 

@@ -90,8 +90,8 @@ def _run(command: str, args: list[str]) -> int:
     import_worlds()
     try:
         SwirlCLI([command, *args])
-    except MisconfigurationException as error:
-        raise InputError(str(error)) from error
+    except MisconfigurationException as error:  # which names an option, wherever it is raised
+        raise InputError(str(error)) from None
     except TypeError as error:
         if type(error).__name__ != "PathError":  # jsonargparse's, where it cannot write config.yaml
             raise

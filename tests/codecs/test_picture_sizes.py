@@ -88,8 +88,7 @@ def test_a_prediction_is_compared_in_its_own_size(states, tmp_path):
     said = write_codes(codec.codebook, codes)  # what the codes keep of the second picture
     transition = Transition("e", 0, states[0], states[1], "go on")
     assert beside(states[1], pixels(said)).shape == (8, 16, 3)
-    (name, metric), *_ = picture_metrics(None).items()
-    assert name == "fwm_psnr"
+    metric = picture_metrics()["fwm_psnr"]
     metric.update([transition], [Prediction("", said)])
     want = psnr([pixels(said)], [naive(pixels(states[1]), SIZE)])
     assert float(metric.compute()) == pytest.approx(min(want, 60), abs=1e-4)
