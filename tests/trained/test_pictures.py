@@ -1,11 +1,9 @@
 """A run on pictures from its log to its uses: three lamps in a row of cells, switched one at a time."""
 
+import contextlib
+import io
 import json
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -16,6 +14,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoModelForCausalLM
 
+from swirl_lightning.commands import main
 from swirl_lightning.environments.rows import read_rows
 from swirl_lightning.modules.prediction import predict_next
 from swirl_lightning.pictures import name_picture, pixels, write_image
@@ -79,12 +78,10 @@ def run(request, tmp_path_factory):
 
 
 def swirl(folder, *args):
-    done = subprocess.run(
-        [sys.executable, "-m", "swirl_lightning", *map(str, args)], capture_output=True, text=True, cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done
+    said = io.StringIO()
+    with contextlib.chdir(folder), contextlib.redirect_stdout(said):
+        assert main([str(arg) for arg in args]) == 0
+    return said.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +122,7 @@ def test_a_rollout_goes_on_from_its_own_pictures(model, frames):
 def test_the_command_writes_a_strip_and_a_film(run, frames, tmp_path):
     (tmp_path / "actions.txt").write_text("".join(f"switch the {name} lamp\n" for name in NAMES))
     options = ("--state", frames / "000.png", "--actions", "actions.txt", "--out", "steps.jsonl")
-    said = swirl(tmp_path, "rollout", run, *options).stdout
+    said = swirl(tmp_path, "rollout", run, *options)
     assert "strip: steps.png" in said
     with Image.open(tmp_path / "steps.gif") as film:
         assert film.n_frames == 4
@@ -192,7 +189,7 @@ def test_tensorboard_shows_pictures(run):
 def test_the_run_can_be_tested_again(run):
     """The codec comes from the checkpoint."""
     config, checkpoint = run / "config.yaml", run / "checkpoints/last.ckpt"
-    said = swirl(run.parent, "test", f"--config={config}", f"--ckpt_path={checkpoint}").stdout
+    said = swirl(run.parent, "test", f"--config={config}", f"--ckpt_path={checkpoint}")
     last = json.loads((run / "results.json").read_text())["stages"][-1]["metrics"]
     found = re.search(r"fwm/exact_match\W+([0-9.]+)", said)
     assert float(found[1]) == pytest.approx(last["fwm/exact_match"])
