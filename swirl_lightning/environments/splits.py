@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, TypeVar
 
 from swirl_lightning.types import InputError
@@ -18,6 +18,21 @@ T = TypeVar("T")
 def kind(action: str) -> str:
     """The kind of an action: its first word."""
     return action.split(maxsplit=1)[0]
+
+
+def draw_kind(actions: Iterable[str], weights: Mapping[str, int], rng: random.Random, usual: int = 4) -> list[str]:
+    """All actions of one kind, sorted, which is drawn first: so a kind with many actions comes no more often.
+
+    Args:
+        actions: those that can be done.
+        weights: how often a kind is drawn.
+        rng: draws.
+        usual: how often a kind is that has no weight.
+    """
+    actions = sorted(actions)
+    kinds = sorted(set(map(kind, actions)))
+    (chosen,) = rng.choices(kinds, [weights.get(its, usual) for its in kinds])
+    return [action for action in actions if kind(action) == chosen]
 
 
 def assign_splits(

@@ -12,7 +12,7 @@ from swirl_lightning.environments.collection import describe_run, share_seen, wr
 from swirl_lightning.environments.crafter.life import has_to_do, live, way_to
 from swirl_lightning.environments.crafter.world import act, begin_world, choices, is_alive, make_world, picture, wanted
 from swirl_lightning.environments.played import Game, Played
-from swirl_lightning.environments.splits import SPLITS, Fractions, Split, assign_splits, kind
+from swirl_lightning.environments.splits import SPLITS, Fractions, Split, assign_splits, draw_kind, kind
 from swirl_lightning.pictures import PICTURE, name_picture, place_picture
 from swirl_lightning.types import InputError, Transition, writing
 
@@ -97,13 +97,12 @@ def play(world: Any, name: str, steps: int, life: int, seed: int, images: Path) 
 
 def draw(world: Any, known: Mapping[str, str], rng: random.Random) -> str:
     """One of the known actions: first its kind, then an action of it. Who goes about goes to something near."""
-    kinds = sorted({kind(action) for action in known})
-    (chosen,) = rng.choices(kinds, [WEIGHTS.get(its, 4) for its in kinds])
-    if chosen in GOING:
+    drawn = draw_kind(known, WEIGHTS, rng)
+    if kind(drawn[0]) in GOING:
         way = way_to(world, wanted(world))[:1]
         if there := [f"{word} {direction}" for direction in way for word in GOING if f"{word} {direction}" in known]:
             return there[0]
-    return rng.choice(sorted(action for action in known if kind(action) == chosen))
+    return rng.choice(drawn)
 
 
 def begin(world: Any, rng: random.Random, life: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from swirl_lightning.environments.collection import describe_run, share_seen, write_collection
 from swirl_lightning.environments.minigrid.room import act, choices, make_room, picture
-from swirl_lightning.environments.splits import SPLITS, Fractions, Split, assign_splits, kind
+from swirl_lightning.environments.splits import SPLITS, Fractions, Split, assign_splits, draw_kind
 from swirl_lightning.pictures import place_picture
 from swirl_lightning.types import InputError, Transition, writing
 
@@ -71,9 +71,7 @@ def walk(episode: int, steps: int, size: int, things: int, seed: int, images: Pa
     state, transitions = place_picture(images, picture(room)), []
     for step in range(steps):
         known = choices(room)
-        kinds = sorted({kind(action) for action in known})
-        (chosen_kind,) = rng.choices(kinds, [WEIGHTS.get(its, 4) for its in kinds])
-        action = rng.choice(sorted(action for action in known if kind(action) == chosen_kind))
+        action = rng.choice(draw_kind(known, WEIGHTS, rng))
         act(room, known[action])
         next_state = place_picture(images, picture(room))
         transitions.append(Transition(_name(episode), step, state, next_state, action))

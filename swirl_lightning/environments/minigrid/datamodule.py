@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from swirl_lightning.codecs import Layout
-from swirl_lightning.environments.collection import read_episodes
-from swirl_lightning.environments.files import FilesDataModule
 from swirl_lightning.environments.minigrid.room import TILE
-from swirl_lightning.environments.splits import Split
-from swirl_lightning.metrics import PredictionMetric
-from swirl_lightning.metrics.pictures import picture_metrics
-from swirl_lightning.types import InputError, Transition
+from swirl_lightning.environments.tiled import TiledDataModule
 
 
-class MiniGridDataModule(FilesDataModule):
+class MiniGridDataModule(TiledDataModule):
     """A collection made by ``swirl collect minigrid``. Reading it needs Pillow, not MiniGrid.
 
     Args:
@@ -25,19 +18,7 @@ class MiniGridDataModule(FilesDataModule):
     """
 
     environment = "minigrid"
-    layout = Layout(start="World:\n", action="\nAction:", next_state="\nWhat changes:\n")
+    tile = TILE
 
     def __init__(self, path: Path = Path("worlds/minigrid"), **kwargs: Any) -> None:
-        super().__init__(path, (0.4, 0.4, 0.1, 0.1), **kwargs)
-
-    def read(self) -> Mapping[Split, Sequence[Transition]]:
-        """The four splits, whole episodes."""
-        if self.path.exists():
-            return read_episodes(self.path)
-        raise InputError(
-            f"{self.path}: no such folder, expected a collection; run 'swirl collect minigrid --out {self.path}'"
-        )
-
-    def metrics(self) -> dict[str, PredictionMetric]:
-        """Cells, PSNR and SSIM of the predicted picture."""
-        return picture_metrics(TILE)
+        super().__init__(path, **kwargs)
