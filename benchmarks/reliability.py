@@ -28,6 +28,7 @@ from reliability_files import files
 from reliability_options import options
 from reliability_places import places
 from reliability_runs import Bench
+from reliability_users import users
 
 KINDS = {
     "kills": kills,
@@ -35,6 +36,7 @@ KINDS = {
     "starts at once": starts,
     "full disk, unwritable place": places,
     "hostile files": files,
+    "code of the user": users,
     "malformed configurations": options,
 }
 OUT = Path(__file__).parent / "results" / "reliability.json"

@@ -7,10 +7,12 @@ import os
 import random
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from jsonargparse import ArgumentParser
 from reliability_places import rollout_files
 from reliability_runs import Bench, Case, Started
@@ -38,6 +40,8 @@ VALUES = {
 WORK = {"updates", "iterations", "games", "steps", "episodes", "num_layers", "quest_length", "samples", "n",
         "world_size", "nb_objects"}  # fmt: skip
 """Amounts of work, of which a huge one is what was asked for: it is not tried."""
+NOBODY = "http://127.0.0.1:9/v1"
+"""Where no judge answers."""
 HUB = {"name", "base_model"}
 """Names of models: one that is not there would be looked for on the hub."""
 
@@ -174,7 +178,7 @@ def options(bench: Bench) -> Iterator[Case]:
     planning = list(options_of(parser_of("plan", f"--config={bench.config}")))
     commands = {"fit": training, "plan": bench.rng.sample(planning, 40)}
     commands |= {name: bench.rng.sample(training, 12) for name in ("validate", "test", "predict")}  # their options too
-    commands |= {name: list(options_of(parser_of(name))) for name in ("label", "rollout", "export", "report")}
+    commands |= {name: list(options_of(parser_of(name))) for name in ("label", "rollout", "export", "report", "judge")}
     commands |= {f"collect {world}": list(options_of(parser_of("collect", world))) for world in WORLDS}
     if bench.quick:
         every = [(command, option) for command, its in commands.items() for option in its]
@@ -205,9 +209,17 @@ def given(bench: Bench, command: str, option: Option, args: list[str], refuse: b
         "collect tool": lambda: ["collect", "tool", f"--out={root / 'out'}", "--server=false", "--timeout=2"],
         "collect web": lambda: ["collect", "web", f"--out={root / 'out'}", "--tasks=[click-button]", "--episodes=8",
                                 "--steps=1"],
+        "collect minigrid": lambda: ["collect", "minigrid", f"--out={root / 'out'}", "--episodes=8", "--steps=2"],
+        "collect crafter": lambda: ["collect", "crafter", f"--out={root / 'out'}", "--episodes=8", "--steps=2",
+                                    "--life=4"],
+        "collect video": lambda: ["collect", "video", str(videos(bench)), f"--out={root / 'out'}", "--every=1",
+                                  "--processes=1"],
+        "judge": lambda: ["judge", str(predictions(bench)), "--rubric=agentworld", f"--url={NOBODY}", "--model=none",
+                          f"--out={root / 'out'}", "--retries=0", "--timeout=2", "--budget=4"],
     }.get(command, lambda: [command, *bench.fit(root, f"--ckpt_path={bench.checkpoint}")[1:]])  # fmt: skip
     args = [each.replace("BASE", str(bench.base)).replace("DATA", str(bench.data)) for each in args]
-    outcome = Started([*base(), *args], partial(within_folder, root)).end()
+    fresh = command == "collect video"  # its own processes are long in ending where they come from a forked one
+    outcome = Started([*base(), *args], partial(within_folder, root), fresh=fresh).end()
     key, _, value = args[-1].partition("=")
     names = (option.name, key.rpartition(".")[2], *([value[:50]] if len(value) > 3 else []))
     if fault := outcome.fault(*(names if refuse else ())):  # of a good value, another refusal may follow
@@ -215,6 +227,36 @@ def given(bench: Bench, command: str, option: Option, args: list[str], refuse: b
     if refuse and outcome.code != 2:
         return f"accepted, exit code {outcome.code}"
     return bench.finite(root) if outcome.code == 0 else None
+
+
+def predictions(bench: Bench) -> Path:
+    """What ``swirl predict`` wrote for the undisturbed run."""
+    root = bench.folder / "predicted"
+    if not root.exists():
+        outcome = Started(["predict", *bench.fit(root, f"--ckpt_path={bench.checkpoint}")[1:]]).end()
+        if outcome.code != 0:
+            raise RuntimeError(f"predict failed: {outcome}")
+    return root / "version_0" / "predictions.jsonl"
+
+
+def videos(bench: Bench) -> Path:
+    """A folder with a video of four frames, a second apart; without PyAV one that cannot be read."""
+    folder = bench.folder / "videos"
+    if not folder.exists():
+        folder.mkdir()
+        path = folder / "four.mp4"
+        path.touch()
+        with suppress(ImportError):
+            import av
+
+            with av.open(str(path), "w") as container:
+                stream: Any = container.add_stream("mpeg4", rate=1)
+                stream.width = stream.height = 64
+                for n in range(4):
+                    pixels = np.random.default_rng(n).integers(60, 255, (64, 64, 3), np.uint8)
+                    container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+                container.mux(stream.encode())
+    return folder
 
 
 def within_folder(root: Path, marks: int) -> None:

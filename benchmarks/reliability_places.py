@@ -59,6 +59,7 @@ def writers(bench: Bench) -> dict[str, Callable[[Path], list[str]]]:
         "rollout": lambda place: [
             "rollout", run, f"--state={state}", f"--actions={actions}", f"--out={place / 'steps.jsonl'}",
         ],
+        "predict": lambda place: ["predict", *bench.fit(place, f"--ckpt_path={bench.checkpoint}")[1:]],
         "collect": lambda place: [
             "collect", "textworld", f"--out={place / 'games'}", "--games=8", "--steps=4",
         ],

@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import wraps
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec, TypeVar
 
 from swirl_lightning.types import InputError, printable
 
 PACKAGE = Path(__file__).parent
 LIBRARIES = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 INSTALLED = {"site-packages", "dist-packages"}
+P = ParamSpec("P")
+R = TypeVar("R")
+LONG = 1000
+"""Characters of an exception's line that are shown."""
 
 
 class Fault(NamedTuple):
@@ -37,13 +42,30 @@ def fault_of(error: BaseException) -> Fault | None:
     Of an exception and those that it was made of, the first counts that a frame of the user's stands in: what
     jsonargparse says of a class that cannot be made wraps what the class raised.
     """
-    for found in made_of(error):
+    for found in (*made_of(error), *_untold(error)):
         trace = found.__traceback__
         while trace is not None and not _is_users(trace.tb_frame.f_code.co_filename):
             trace = trace.tb_next
         if trace is not None or (isinstance(found, SyntaxError) and _is_users(found.filename or "")):
             return None if isinstance(found, InputError) else _fault(found, trace)
     return None
+
+
+def no_end(function: Callable[P, R]) -> Callable[P, R]:
+    """A function below a loop of Lightning's, which would take a StopIteration that leaves it for its end.
+
+    Raises:
+        RuntimeError: made of such a StopIteration, as in a generator (PEP 479).
+    """
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except StopIteration as error:
+            raise RuntimeError(f"{function.__qualname__} raised StopIteration") from error
+
+    return call
 
 
 def refused_by(error: BaseException) -> str | None:
@@ -60,8 +82,9 @@ def refused_by(error: BaseException) -> str | None:
 
 
 def first_line(error: BaseException) -> str:
-    """Of what an exception says, as a terminal may have it."""
-    return printable(next(iter(str(error).strip().splitlines()), ""), kept="")
+    """Of what an exception says, as a terminal may have it; the beginning of a very long line."""
+    line = printable(next(iter(str(error).strip().splitlines()), ""), kept="")
+    return line if len(line) <= LONG else f"{line[:LONG]} ... ({len(line):,} characters)"
 
 
 def _fault(error: BaseException, trace: TracebackType | None) -> Fault:
@@ -91,6 +114,14 @@ def made_of(error: BaseException, *, causes_alone: bool = False) -> Iterator[Bas
         yield found
         context = None if causes_alone or found.__suppress_context__ else found.__context__
         found = found.__cause__ or context
+
+
+def _untold(error: BaseException) -> list[BaseException]:
+    """What classes raised that jsonargparse was to make, where it fails to tell it: it cannot where nothing is said."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if _is_in(frame.f_code.co_filename, "jsonargparse") and (held := frame.f_locals.get("exceptions")):
+            return [inner for kept in held if isinstance(kept, BaseException) for inner in made_of(kept)]
+    return []
 
 
 def _files(error: BaseException) -> list[str]:

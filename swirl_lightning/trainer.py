@@ -15,6 +15,7 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from swirl_lightning.blame import no_end
 from swirl_lightning.callbacks import (
     EndTogether,
     PhaseCheckpoint,
@@ -37,6 +38,7 @@ CALLBACKS = (
     EndTogether, PhaseStart, PhaseFreeze, StopConverged, PhaseMonitor, RunRecorder, RunReport, PredictionWriter,
     PhaseCheckpoint, StopOnSignal,
 )  # fmt: skip
+HOOKS = tuple(name for name in dir(L.Callback) if name.startswith("on_"))
 
 
 class _OneFolder(L.Callback):
@@ -99,6 +101,9 @@ class SwirlTrainer(L.Trainer):
         callbacks.sort(key=lambda c: next((i for i, kind in enumerate(CALLBACKS) if isinstance(c, kind)), -1))
         if enable_progress_bar and not any(isinstance(c, ProgressBar) for c in callbacks):
             callbacks.append(PhaseProgress())
+        for callback in callbacks:
+            for name in HOOKS:
+                setattr(callback, name, no_end(getattr(callback, name)))
         # what the schedule and the modules decide is fixed here, and thereby no option of the command line
         try:
             super().__init__(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -131,8 +131,8 @@ class Codec(ABC):
         """
         return None
 
-    def losses(self, states: Sequence[str]) -> str | None:
-        """What is lost of some states, in words; None where nothing can be."""
+    def losses(self, states: Iterable[str]) -> str | None:
+        """What is lost of some states, in words; None, and no state is read, where nothing can be."""
         return None
 
     @abstractmethod

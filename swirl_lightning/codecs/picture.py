@@ -6,7 +6,7 @@ Shape letters: R rows and C columns of cells; K codes.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -156,7 +156,7 @@ class PictureCodec(Codec):
         prompts = {name: (p.fwm, p.idm) for name, p in self._prompts.items()}
         return self.saved(), self.first, self.size, self.pad, prompts, self.state_form, self.reads, self.placed
 
-    def losses(self, states: Sequence[str]) -> str:
+    def losses(self, states: Iterable[str]) -> str:
         """PSNR and exact cells of what the codebook leaves of the pictures; of some, where decoding takes long."""
         looked_at = list(dict.fromkeys(states))
         if not self.quick:

@@ -6,7 +6,7 @@ Shape letters: R rows and C columns of codes; K codes.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -162,11 +162,12 @@ class VisualCodec(PictureCodec):
         side = min(self.size[0], MOST_SHOWN)
         return framed(fitted(self._seen(state), (side, side)), wrong_RC)
 
-    def losses(self, states: Sequence[str]) -> str:
+    def losses(self, states: Iterable[str]) -> str:
         """The PSNR of what is left of the first pictures."""
-        some = list(dict.fromkeys(states))[:MEASURED]
+        different = list(dict.fromkeys(states))
+        some = different[:MEASURED]
         return (
-            f"of {len(some)} of {len(set(states))} pictures, at {self.size[0]} x {self.size[1]} pixels, the codebook "
+            f"of {len(some)} of {len(different)} pictures, at {self.size[0]} x {self.size[1]} pixels, the codebook "
             f"{self.codebook.name} keeps a PSNR of {self.loss(some)[0]:.1f} dB"
         )
 

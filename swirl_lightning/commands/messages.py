@@ -33,6 +33,10 @@ REWORDED = (
         re.compile(r"Expected a dot import path string: (\S+?)(\. Got value: .*)?$"),
         r"found \1, expected a class, package.module.Class",
     ),
+    (
+        re.compile(r"Import path does not implement protocol (\w+)\. Got value: (.*)"),
+        r"found \2, expected a class that has the methods of \1, with the same arguments and annotations",
+    ),
     (re.compile(r"Expected an? (.+?)\. Got value: (.*)"), r"found \2, expected \1"),
     (re.compile(r"^argument (.*): expected one argument$"), r"\1: expected a value"),
 )

@@ -11,9 +11,9 @@ import lightning as L
 
 from swirl_lightning.codecs import Layout
 from swirl_lightning.environments.loaders import Draw, EvalLoader, PhaseLoader
-from swirl_lightning.environments.rows import check_unicode, drop_actions
+from swirl_lightning.environments.rows import check_transitions, drop_actions
 from swirl_lightning.environments.splits import Split, kind, take_turns
-from swirl_lightning.environments.table import join, named, pick, values, without_actions
+from swirl_lightning.environments.table import Rows, join, named, pick, values, without_actions
 from swirl_lightning.metrics import PredictionMetric
 from swirl_lightning.types import InputError, Transition, check_number, check_number_or_null
 
@@ -180,8 +180,8 @@ class TransitionDataModule(L.LightningDataModule, ABC):
 
     def _load(self, split: Split) -> Sequence[Transition]:
         transitions = self.load(split)
-        if isinstance(transitions, list):  # a table on disk holds nothing but Unicode
-            check_unicode(transitions, split)
+        if not isinstance(transitions, Rows):  # a table on disk holds nothing but these
+            check_transitions(transitions, split)
         return named(transitions, self.environment) if self.environment else transitions
 
     def _with_actions(self, split: Split) -> Sequence[Transition]:

@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from swirl_lightning.environments.base import TransitionDataModule
-from swirl_lightning.environments.splits import Fractions, Split
+from swirl_lightning.environments.splits import SPLITS, Fractions, Split
 from swirl_lightning.environments.table import values
-from swirl_lightning.types import Transition
+from swirl_lightning.types import InputError, Transition
 
 
 class FilesDataModule(TransitionDataModule):
     """Transitions from a file or a folder. A subclass says in ``read`` how it is read.
-
-    The attribute ``splits`` records the split of each episode.
 
     Args:
         path: the file or the folder.
@@ -28,8 +26,12 @@ class FilesDataModule(TransitionDataModule):
         super().__init__(**kwargs)
         self.path = Path(path)
         self.fractions = fractions
-        self.splits: dict[str, Split] = {}
         self._parts: Mapping[Split, Sequence[Transition]] = {}
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The split of each episode, once the files are read."""
+        return {its: name for name, rows in self._parts.items() for its in values(rows, "episode")}
 
     @abstractmethod
     def read(self) -> Mapping[Split, Sequence[Transition]]:
@@ -42,6 +44,12 @@ class FilesDataModule(TransitionDataModule):
     def load(self, split: Split) -> Sequence[Transition]:
         """The transitions of a split; the first call reads the files."""
         if not self._parts:
-            self._parts = self.read()
-            self.splits = {its: name for name, rows in self._parts.items() for its in values(rows, "episode")}
+            parts = self.read()
+            if not isinstance(parts, Mapping) or parts.keys() != {*SPLITS}:
+                found = sorted(parts) if isinstance(parts, Mapping) else type(parts).__name__
+                raise InputError(
+                    f"data: {type(self).__module__}.{type(self).__qualname__}.read returned {found}, expected "
+                    f"transitions for each of {', '.join(SPLITS)}"
+                )
+            self._parts = parts
         return self._parts[split]

@@ -17,7 +17,7 @@ import re
 import zlib
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,20 +66,18 @@ def read_rows(path: Path, *, actions: bool | None) -> Sequence[Transition]:
     return transitions
 
 
-def check_unicode(transitions: Iterable[Transition], split: str) -> None:
-    """Refuse text that no file could hold and no tokenizer could read.
+def check_transitions(transitions: Sequence[Transition], split: str) -> None:
+    """Refuse transitions that no row of a log would make: a data module may have them from anywhere.
 
     Raises:
-        InputError: a text has half a surrogate pair.
+        InputError: one is none, or a field of it is not what it must be.
     """
-    for t in transitions:
-        try:
-            f"{t.episode}{t.state}{t.next_state}{t.action}".encode()
-        except UnicodeEncodeError as error:
-            raise InputError(
-                f"data: {split}: episode {t.episode!r}, step {t.step}: found half a surrogate pair, expected Unicode "
-                "text; escape it as a pair"
-            ) from error
+    if not isinstance(transitions, Sequence):
+        raise InputError(f"data: {split}: found {_show(transitions)}, expected a list of transitions")
+    for place, t in enumerate(transitions):
+        if not isinstance(t, Transition):
+            raise InputError(f"data: {split}: found {_show(t)} at place {place}, expected a Transition")
+        _check_fields(f"data: {split}: episode {t.episode!r}, step {t.step}", t)
 
 
 def drop_actions(transitions: Sequence[Transition], source: object) -> Sequence[Transition]:
@@ -248,21 +246,26 @@ def _check(where: str, row: Any, folder: Path) -> Transition:
         raise InputError(f"{where}: {missing[0]}: missing; found the fields {sorted(row)}, expected {list(FIELDS)}")
     if type(row["episode"]) is int:
         row = row | {"episode": str(row["episode"])}
-    for field in ("episode", "state", "next_state"):
-        _check_text(where, field, row[field])
-    if row.get("action") is not None:
-        _check_text(where, "action", row["action"])
-    for field in ("episode", "action"):
-        if isinstance(row.get(field), str) and not row[field].strip():
-            raise InputError(f"{where}: {field}: found an empty text, expected a name; fill it in")
     step = row["step"]
     if isinstance(step, str) and re.fullmatch(r"[0-9]{1,18}", step):
         step = int(step)
-    if type(step) is not int or not 0 <= step < 2**63:  # a bool is an int to isinstance
+    transition = Transition(row["episode"], step, row["state"], row["next_state"], row.get("action"))
+    _check_fields(where, transition)
+    for field in ("episode", "action"):
+        if isinstance(row.get(field), str) and not row[field].strip():
+            raise InputError(f"{where}: {field}: found an empty text, expected a name; fill it in")
+    return transition
+
+
+def _check_fields(where: str, t: Transition) -> None:
+    for field in ("episode", "state", "next_state"):
+        _check_text(where, field, getattr(t, field))
+    if t.action is not None:
+        _check_text(where, "action", t.action)
+    if type(t.step) is not int or not 0 <= t.step < 2**63:  # a bool is an int to isinstance
         raise InputError(
-            f"{where}: step: found {_show(step)}, expected a whole number from 0, below 2**63; number the steps"
+            f"{where}: step: found {_show(t.step)}, expected a whole number from 0, below 2**63; number the steps"
         )
-    return Transition(row["episode"], step, row["state"], row["next_state"], row.get("action"))
 
 
 def _picture(where: str, field: str, row: dict[str, Any], folder: Path) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from numbers import Real
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from swirl_lightning.types import Prediction, Transition
+from swirl_lightning.types import InputError, Prediction, Transition
 
 
 class MeanScore(Metric):
@@ -57,16 +59,31 @@ class PredictionMetric(MeanScore):
 
     A subclass says what one transition scores. One that scores many at once overrides ``update`` instead. A data module
     names the metrics of its environment in ``metrics``.
+
+    Raises:
+        TypeError: at its definition: a subclass has neither.
     """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.score is PredictionMetric.score and cls.update is PredictionMetric.update:
+            raise TypeError(f"{cls.__name__} has neither a method score, for one transition, nor update, for many")
 
     def update(self, transitions: Sequence[Transition], predictions: Sequence[Prediction]) -> None:
         """Adds N labelled transitions with what was said of them.
 
         Raises:
             ValueError: the lists differ in length.
+            InputError: a score is no finite number.
         """
         scores = [self.score(t, said) for t, said in zip(transitions, predictions, strict=True)]
-        self.add([score for score in scores if score is not None])
+        for t, score in zip(transitions, scores, strict=True):
+            if not (score is None or (isinstance(score, Real) and math.isfinite(score))):
+                raise InputError(
+                    f"{type(self).__module__}.{type(self).__qualname__}: episode {t.episode!r}, step {t.step}: found a "
+                    f"score of {score!r:.100}, expected a finite number, or None to leave the transition out"
+                )
+        self.add([float(score) for score in scores if score is not None])
 
     def score(self, transition: Transition, prediction: Prediction) -> float | None:
         """The score of one transition; a next state that is None scores lowest. None leaves the transition out."""

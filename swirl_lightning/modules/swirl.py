@@ -6,12 +6,13 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import lightning as L
 import torch
 
 from swirl_lightning import __version__
+from swirl_lightning.blame import no_end
 from swirl_lightning.codecs import Codec, CodecForm, Layout, StateForm
 from swirl_lightning.engine import MicroBatchSizes
 from swirl_lightning.engine.sharing import EngineName, check_runs, choose_engine
@@ -144,10 +145,8 @@ class SWIRL(L.LightningModule):
         if self.layout is None:
             self.layouts |= {name: part.layout for name, part in parts.items()}
         start = None if self.init_from is None else read_checkpoint(self.init_from, "model.init_from")
-        if start and self.base.trains_codec:
-            codec = self.base.restore_codec(codec_in(start["swirl"]), self.form)
-        else:
-            codec = codec_of(self.base, data, self.form)
+        saved = codec_in(start["swirl"]) if start and self.base.trains_codec else None
+        codec = self.base.restore_codec(saved, self.form) if saved else codec_of(self.base, data, self.form)
         self.assemble(codec, self.trainer.strategy.root_device, self._micro_batch_sizes(data))
         if start:
             self.weights.load_tensors(start["state_dict"])
@@ -185,7 +184,7 @@ class SWIRL(L.LightningModule):
         data: TransitionDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
         sizes = encode(self.codec, data, self.skip_too_long)
         if self.trainer.is_global_zero:
-            if lost := self.codec.losses([t.state for t in (*data.labelled, *data.validation, *data.test)]):
+            if lost := self.codec.losses(t.state for part in (data.labelled, data.validation, data.test) for t in part):
                 log.info(lost)
             tell(data, sizes, (self.fwm, self.idm), self.max_tokens, scratch=not self.weights.has_base)
 
@@ -251,6 +250,7 @@ class SWIRL(L.LightningModule):
         """A role as it stood when the phase began, while the other one learns."""
         return role.reference if self.shared_weights else role.policy
 
+    @no_end
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, dict[str, float]]:
         """One update of the running stage's phase. Returns its figures, those of all processes."""
         assert self.stage is not None
@@ -282,6 +282,7 @@ class SWIRL(L.LightningModule):
         """Whether both roles can be evaluated: not in a fit while a stage runs after which they still cannot answer."""
         return self.trainer.state.fn != "fit" or self.stage is None or self.stage.phase.answers
 
+    @no_end
     def validation_step(self, batch: list[Transition], batch_idx: int, dataloader_idx: int = 0) -> None:
         """Evaluate one batch of the split that ``dataloader_idx`` stands for."""
         if not (batch and self.can_answer):  # a process that has no share of a split gets an empty batch of it
@@ -297,6 +298,7 @@ class SWIRL(L.LightningModule):
         fit = self.trainer.state.fn == "fit" and self.can_answer
         self._fingerprints = {role.role: fingerprint(role.policy) for role in (self.fwm, self.idm)} if fit else None
 
+    @no_end
     def on_validation_epoch_end(self) -> None:
         """Log the metrics of every split and keep them in ``results``."""
         if not self.can_answer:
@@ -312,6 +314,7 @@ class SWIRL(L.LightningModule):
     on_test_epoch_start = on_validation_epoch_start
     on_test_epoch_end = on_validation_epoch_end
 
+    @no_end
     def predict_step(self, batch: list[Transition], batch_idx: int) -> list[Prediction]:
         """What both roles say of the batch."""
         return self._evaluation("test").update(self, batch) if batch else []
@@ -337,9 +340,7 @@ class SWIRL(L.LightningModule):
         return ("test", "validation") if self.trainer.state.fn == "fit" else ("test",)
 
     def _evaluation(self, split: str) -> Evaluation:
-        evaluation = self.evaluations[split]
-        assert isinstance(evaluation, Evaluation)
-        return evaluation
+        return cast(Evaluation, self.evaluations[split])
 
     # ---- checkpoints
 

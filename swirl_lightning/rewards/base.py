@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from swirl_lightning.engine.rollouts import Rollouts
@@ -34,6 +35,10 @@ class ScoringTask:
     writes: Symbol
 
 
+LARGEST = 1e16
+"""In size; the square of what is larger leaves float32, and with it the spread of a group."""
+
+
 class Rewards(NamedTuple):
     """Rewards of the N rows.
 
@@ -52,6 +57,38 @@ class Reward(Protocol):
     def __call__(self, rollouts: Rollouts, task: ScoringTask, scorer: Policy) -> Rewards:
         """Score each distinct completion."""
         ...
+
+
+def checked(rewards: Rewards, reward: Reward, rollouts: Rollouts) -> Rewards:
+    """What a reward returned, as GRPO and the history can use it: float32 beside the rollouts, without gradients.
+
+    Args:
+        rewards: what it returned, whatever that is.
+        reward: which did.
+        rollouts: what it was given, of N rows.
+
+    Raises:
+        InputError: it is not of the form of ``Rewards``.
+    """
+    name = f"{type(reward).__module__}.{type(reward).__qualname__}"
+    if not (isinstance(rewards, Rewards) and isinstance(rewards.parts, Mapping)):
+        raise InputError(
+            f"model.reward: {name} returned {type(rewards).__name__}, expected "
+            "swirl_lightning.rewards.Rewards(total_N, parts), the parts a dict"
+        )
+    n = len(rollouts.completions)
+
+    def column(what: str, x_N: object) -> Tensor:
+        if not isinstance(x_N, Tensor) or x_N.shape != (n,) or x_N.is_complex():
+            found = f"a tensor of {x_N.dtype}, {list(x_N.shape)}," if isinstance(x_N, Tensor) else type(x_N).__name__
+            raise InputError(
+                f"model.reward: {name} returned as its {what} {found} expected a tensor [{n}] of real numbers, one for "
+                "each distinct completion"
+            )
+        return x_N.detach().to(rollouts.logp.device, torch.float32)
+
+    parts = {part: column(f"part {part!r}", x_N) for part, x_N in rewards.parts.items()}
+    return Rewards(column("total", rewards.total), parts)
 
 
 def scored_in_float32(*rewards: Reward) -> bool:

@@ -15,7 +15,7 @@ from swirl_lightning.modules.learning import Lesson
 from swirl_lightning.modules.phases.base import Run
 from swirl_lightning.modules.processes import in_any
 from swirl_lightning.modules.scoring import scoring_task
-from swirl_lightning.rewards import Reward
+from swirl_lightning.rewards.base import LARGEST, Reward, checked
 from swirl_lightning.types import Encoded, Ids, Transition
 
 
@@ -47,17 +47,21 @@ def reinforce(
         lessons: supervised losses beside the GRPO loss.
 
     Raises:
-        FloatingPointError: a log-prob, a reward or a gradient is not finite.
+        FloatingPointError: a log-prob, a reward or a gradient is not finite, or a reward is too large.
+        InputError: the reward returned what is none.
     """
     updates = run.updates
     with updates.clock("generation"):
         rollouts = learner.rollout(prompts, updates.seeds(learner.writes, len(prompts)))
     with updates.clock("scoring"):
         task = scoring_task(rollouts, transitions, codes, targets, learner=learner, scorer=scorer, codec=run.codec)
-        rewards = reward(rollouts, task, run.frozen(scorer))
-        for name, x in (("log-prob of a sample", rollouts.logp), ("reward", rewards.total)):
+        rewards = checked(reward(rollouts, task, run.frozen(scorer)), reward, rollouts)
+        parts = {f"reward's part {name!r}": part_N for name, part_N in rewards.parts.items()}
+        for name, x in {"log-prob of a sample": rollouts.logp, "reward": rewards.total, **parts}.items():
             if in_any(~x.isfinite().all()):
                 raise updates.diverged(learner, f"a {name} is not finite")
+        if in_any((rewards.total.abs() > LARGEST).any()):
+            raise updates.diverged(learner, f"a reward is above {LARGEST:g} in size")
         experience = learner.experience(rollouts, rewards.total, ref_prompts)
     sequence_kl = 0.0
     for step in range(learner.grpo.inner_steps):
