@@ -100,7 +100,8 @@ def _fault(error: BaseException, trace: TracebackType | None) -> Fault:
         name = Path(file).stem
     last = next((its for its in reversed(_files(error)) if _is_ours(its) or _is_users(its)), file)
     theirs = not _is_ours(last)
-    line = f"{name} ({file}, line {number}): {type(error).__name__}: {first_line(error)}"
+    said = ": ".join(filter(None, (type(error).__name__, first_line(error))))
+    line = f"{name} ({file}, line {number}): {said}"
     called = "" if theirs else "; it was raised in swirl_lightning, which is called there"
     return Fault(line + called, "".join(traceback.format_exception(type(error), error, trace)), theirs)
 

@@ -80,10 +80,10 @@ def checked(rewards: Rewards, reward: Reward, rollouts: Rollouts) -> Rewards:
 
     def column(what: str, x_N: object) -> Tensor:
         if not isinstance(x_N, Tensor) or x_N.shape != (n,) or x_N.is_complex():
-            found = f"a tensor of {x_N.dtype}, {list(x_N.shape)}," if isinstance(x_N, Tensor) else type(x_N).__name__
+            found = f"a tensor of {x_N.dtype}, {list(x_N.shape)}" if isinstance(x_N, Tensor) else type(x_N).__name__
             raise InputError(
-                f"model.reward: {name} returned as its {what} {found} expected a tensor [{n}] of real numbers, one for "
-                "each distinct completion"
+                f"model.reward: {name} returned as its {what} {found}, expected a tensor [{n}] of real numbers, one "
+                "for each distinct completion"
             )
         return x_N.detach().to(rollouts.logp.device, torch.float32)
 

@@ -29,6 +29,13 @@ def codec(request, tokenizer):
     return TextCodec(tokenizer, {"": LAYOUT}, request.param, max_tokens=1000)
 
 
+def test_a_codec_that_loses_nothing_reads_no_state_to_say_so(codec):
+    """Which would take all labelled rows of a large log from disk."""
+    states = iter([STEP.state])
+    assert codec.losses(states) is None
+    assert next(states) == STEP.state
+
+
 @given(state=TEXT, next_state=TEXT, action=TEXT)
 @settings(max_examples=150, deadline=None)
 def test_round_trip(codec, state, next_state, action):

@@ -59,6 +59,56 @@ class Metric(PredictionMetric):
 class Measured(LogDataModule):
     def metrics(self):
         return {"fwm_mine": Metric()}
+
+
+class Odd(Metric):
+    def score(self, transition, prediction):
+        return float("nan")
+
+
+class Oddly(LogDataModule):
+    def metrics(self):
+        return {"fwm_odd": Odd()}
+
+
+class Narrow(Reward):
+    def __call__(self, rollouts: Rollouts, task: ScoringTask, scorer: Policy) -> Rewards:
+        return Rewards(rollouts.logp[:, :1])
+
+
+class Ended(Reward):
+    def __call__(self, rollouts: Rollouts, task: ScoringTask, scorer: Policy) -> Rewards:
+        return next(iter(()))  # of a reward
+
+
+class Silent(Reward):
+    def __init__(self) -> None:
+        raise ValueError  # and says nothing
+
+
+class Unannotated:
+    def __call__(self, rollouts, task, scorer):
+        return None
+
+
+class EndedBatch(L.Callback):
+    def on_train_batch_end(self, *args):
+        next(iter(()))  # after an update
+
+
+class EndedEvaluation(L.Callback):
+    def on_validation_batch_end(self, *args):
+        next(iter(()))  # within an evaluation
+
+
+class Long(L.Callback):
+    def on_fit_start(self, *args):
+        raise ValueError("x" * 100_000)
+
+
+class Halved(LogDataModule):
+    def read(self):
+        return {"labelled": super().read()["labelled"]}
 """
 CONFIG = """
 trainer:
@@ -111,6 +161,20 @@ CASES = {
         {"option": '--trainer.callbacks=[{"class_path": "mine.Leaves"}]'},
     ),
     "a data module": ("mine.Data", 'super().read()["nothing"]', "KeyError: 'nothing'", {"data": "mine.Data"}),
+    "a reward that says nothing": (
+        "mine.Silent", "raise ValueError  # and", "ValueError", {"option": "--model.reward=mine.Silent"},
+    ),
+    "a reward that ends an iterator": (
+        "mine.Ended", "# of a reward", "StopIteration", {"option": "--model.reward=mine.Ended"},
+    ),
+    "a callback that ends an iterator after an update": (
+        "mine.EndedBatch", "# after an update", "StopIteration",
+        {"option": '--trainer.callbacks=[{"class_path": "mine.EndedBatch"}]'},
+    ),
+    "a callback that ends an iterator in an evaluation": (
+        "mine.EndedEvaluation", "# within an evaluation", "StopIteration",
+        {"option": '--trainer.callbacks=[{"class_path": "mine.EndedEvaluation"}]'},
+    ),
     "a metric": ("mine.Metric", "return 1 / 0", "ZeroDivisionError: division by zero", {"data": "mine.Measured"}),
 }  # fmt: skip
 
@@ -144,6 +208,44 @@ def test_a_module_that_cannot_be_imported(fit, tmp_path, text, line, raised):
     assert (
         err.splitlines()[-1] == f"error: code of your own failed: mine ({tmp_path / 'mine.py'}, line {line}): {raised}"
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (
+            {"option": "--model.reward=mine.Narrow"},
+            r"error: model\.reward: mine\.Narrow returned as its total a tensor of torch\.float32, \[\d+, 1\], expected "
+            r"a tensor \[\d+\] of real numbers, one for each distinct completion",
+        ),
+        (
+            {"option": "--model.reward=mine.Unannotated"},
+            r"error: swirl fit: --model\.reward: found mine\.Unannotated, expected a class that has the methods of Reward, "
+            "with the same arguments and annotations",
+        ),
+        (
+            {"data": "mine.Oddly"},
+            r"error: mine\.Odd: episode '.*', step \d+: found a score of nan, expected a finite .*",
+        ),
+        (
+            {"data": "mine.Halved"},
+            r"error: data: mine\.Halved\.read returned \['labelled'\], expected transitions for each of labelled, .*",
+        ),
+    ],
+    ids=["a reward of another form", "a reward without annotations", "a score", "splits"],
+)
+def test_what_users_code_returns_and_cannot_be_used_is_told_in_a_line(given, told, fit):
+    code, err = fit(*filter(None, [given.get("option")]), data=given.get("data", "LogDataModule"))
+    assert code == 2
+    assert re.fullmatch(told, err.splitlines()[-1])
+    assert "Traceback" not in err
+
+
+def test_a_very_long_message_is_cut(fit):
+    code, err = fit('--trainer.callbacks=[{"class_path": "mine.Long"}]')
+    assert code == 1
+    assert err.splitlines()[-1].endswith("x ... (100,000 characters)")
+    assert len(err.splitlines()[-1]) < 1300
 
 
 def test_a_class_of_a_library_that_refuses_its_options_is_named(fit):

@@ -188,6 +188,30 @@ def test_half_a_surrogate_pair_is_refused_in_every_world(splits, field):
         Made(splits).setup()
 
 
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("door open", r"labelled: found 'door open' \(str\) at place 3, expected a Transition"),
+        ({"state": 3}, r"labelled: episode '.*', step 3: state: found 3 \(int\), expected text"),
+        ({"next_state": None}, r"labelled: episode '.*', step 3: next_state: found None"),
+        ({"action": ["open", "door"]}, r"labelled: episode '.*', step 3: action: found \['open', 'door'\] \(list\)"),
+        (
+            {"step": "first"},
+            r"labelled: episode '.*', step first: step: found 'first' \(str\), expected a whole number",
+        ),
+    ],
+)
+def test_what_no_row_could_be_is_refused_in_every_world(splits, row, told):
+    splits["labelled"][3] = replace(splits["labelled"][3], **row) if isinstance(row, dict) else row
+    with pytest.raises(InputError, match="data: " + told):
+        Made(splits).setup()
+
+
+def test_a_split_that_is_no_list_is_refused(splits):
+    with pytest.raises(InputError, match=r"data: test: found None \(NoneType\), expected a list of transitions"):
+        quiet(splits | {"test": None}).setup()
+
+
 def test_few_labels_cover_every_kind(splits):
     assert Counter(kind(t.action) for t in chosen(splits, num_labels=6)) == {"take": 2, "drop": 2, "open": 2}
     assert set(chosen(splits, num_labels=6)) < set(chosen(splits, num_labels=7))
