@@ -215,13 +215,13 @@ def test_a_module_that_cannot_be_imported(fit, tmp_path, text, line, raised):
     [
         (
             {"option": "--model.reward=mine.Narrow"},
-            r"error: model\.reward: mine\.Narrow returned as its total a tensor of torch\.float32, \[\d+, 1\], expected "
-            r"a tensor \[\d+\] of real numbers, one for each distinct completion",
+            r"error: model\.reward: mine\.Narrow returned as its total a tensor of torch\.float32, \[\d+, 1\], "
+            r"expected a tensor \[\d+\] of real numbers, one for each distinct completion",
         ),
         (
             {"option": "--model.reward=mine.Unannotated"},
-            r"error: swirl fit: --model\.reward: found mine\.Unannotated, expected a class that has the methods of Reward, "
-            "with the same arguments and annotations",
+            r"error: swirl fit: --model\.reward: found mine\.Unannotated, expected a class that has the methods of "
+            "Reward, with the same arguments and annotations",
         ),
         (
             {"data": "mine.Oddly"},

@@ -58,7 +58,5 @@ def test_numbers_of_any_kind_become_float32_without_a_gradient(total):
     ],
 )
 def test_what_is_no_reward_is_refused(rewards, told):
-    with pytest.raises(
-        InputError, match="model.reward: builtins.function returned .*" + told.removeprefix("returned ")
-    ):
+    with pytest.raises(InputError, match="model.reward: .*function returned .*" + told.removeprefix("returned ")):
         checked(rewards, mine, ROLLOUTS)
