@@ -175,7 +175,7 @@ def configurations(bench: Bench) -> Iterator[Case]:
             "collect": [f"--out={root / 'out'}", "--games=8", "--steps=4"],
         }[command]
         args = [command, *(["textworld"] if command == "collect" else []), f"--config={path}", *options]
-        fault = Started(args).end().fault("given.yaml", "--")
+        fault = Started(args).end().fault("given.yaml", "--", "trainer.")
         return fault or ("the file's code was run" if Path("RAN").exists() else None)
 
     for name, content in YAML.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,6 +17,8 @@ from safetensors import SafetensorError
 from swirl_lightning.environments.rows import IMAGES, SUFFIXES
 from swirl_lightning.types import InputError, writing
 
+SYSTEM = re.compile(r"\(os error \d+\)")
+"""How libraries in Rust end what they say of the system's errors; that of tokenizers has no class of its own."""
 WriteRows = Callable[[Sequence[Mapping[str, Any]]], None]
 
 
@@ -40,7 +43,9 @@ def whole(path: Path) -> Iterator[Path]:
         with writing(path):
             yield part
         part.rename(path)
-    except SafetensorError as error:
+    except Exception as error:
+        if not (isinstance(error, SafetensorError) or SYSTEM.search(str(error))):
+            raise
         raise InputError(f"{path}: {error}; expected a place to write to, with room for it") from error
     finally:
         _remove(part)

@@ -61,6 +61,17 @@ def test_a_full_disk_is_one_line(name, commands, tmp_path, swirl):
     assert name == "collect" or not list((tmp_path / "out").iterdir())
 
 
+@pytest.mark.parametrize("size", [1_000, 3_000, 20_000])
+def test_whatever_file_of_an_export_fills_the_disk(size, commands, tmp_path, swirl):
+    """Each is written by another library, which has its own way to tell it."""
+    with at_most(size):
+        code, _, err = swirl(*[arg.format(out=tmp_path / "out") for arg in commands["export"][0]])
+    assert code == 2
+    assert err.splitlines()[-1].startswith(f"error: {tmp_path / 'out'}/")
+    assert any(reason in err for reason in FULL)
+    assert not list((tmp_path / "out").iterdir())
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_place_that_is_none_is_one_line(name, commands, tmp_path, swirl):
     (tmp_path / "file").write_text("precious")
