@@ -17,6 +17,7 @@ from swirl_lightning.environments.splits import SPLITS, Split
 from swirl_lightning.environments.table import hash_of, is_large, join, pick
 from swirl_lightning.models import BaseModel
 from swirl_lightning.modules.origin import settings_of
+from swirl_lightning.modules.processes import of_the_first
 from swirl_lightning.types import InputError, Transition
 
 log = logging.getLogger(__name__)
@@ -25,19 +26,24 @@ MADE = pa.schema([("codec", pa.large_string())])
 
 
 def codec_of(base: BaseModel, data: TransitionDataModule, form: CodecForm) -> Codec:
-    """The base's codec. One that is made from large data is kept on disk.
+    """The base's codec. One process makes one that is made from data; it is kept on disk where they are large.
 
     Args:
         base: where it comes from.
         data: whose training states and actions it may be made from.
         form: what the run asks for.
     """
-    if not (base.trains_codec and is_large(data.training())):
+    if not base.trains_codec:
         return base.codec(data.corpus(), form)
 
-    def batches() -> Iterator[pa.RecordBatch]:
-        yield pa.record_batch([[base.codec(data.corpus(), form).saved()]], schema=MADE)
+    def made() -> str:
+        return base.codec(data.corpus(), form).saved()
 
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield pa.record_batch([[made()]], schema=MADE)
+
+    if not is_large(data.training()):
+        return base.restore_codec(of_the_first(made), form)
     parts = (form.markers, hash_of(data.labelled), hash_of(data.state_only))
     key = key_of(version("tokenizers"), settings_of(base), *parts)
     return base.restore_codec(kept_table(f"codec-{key}", MADE, batches)["codec"][0].as_py(), form)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
@@ -72,6 +72,15 @@ def gather_objects(x: T) -> list[T]:
     found: list[T | None] = [None] * dist.get_world_size()
     dist.all_gather_object(found, x)
     return found  # type: ignore[return-value]
+
+
+def of_the_first(make: Callable[[], T]) -> T:
+    """What the first process makes, for all: they need not make the same, a network trained on a GPU for one."""
+    if not dist.is_initialized():
+        return make()
+    made = [make() if dist.get_rank() == 0 else None]
+    dist.broadcast_object_list(made)
+    return made[0]  # type: ignore[return-value]
 
 
 def own_gradients(strategy: Strategy) -> AbstractContextManager[Any]:

@@ -8,7 +8,9 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from swirl_lightning.engine.rollouts import Rollouts
+from swirl_lightning.models import ScratchLM
 from swirl_lightning.modules.learning import Lesson
+from swirl_lightning.modules.preparation import codec_of
 from swirl_lightning.modules.processes import average_gradients, mean_figures
 
 SHARES = ([0, 1], [2, 3])
@@ -56,17 +58,24 @@ def gradients(model, prompts, share):
     return results
 
 
-def work(rank, model, prompts, meeting, expected, failures):
+def work(rank, model, data, prompts, meeting, expected, codec, failures):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
     for name, gradient in gradients(model, prompts, SHARES[rank]).items():
         error = (gradient - expected[name]).norm() / expected[name].norm()
         if not error < (1e-6 if "figures" in name else 1e-4):  # of so young a model all tokens have almost one entropy
             failures.put(f"rank {rank}: {name} differs by {error:g}")
+    if made_by(rank, model, data) != codec:
+        failures.put(f"rank {rank}: the codec is not the first process's")
     dist.destroy_process_group()
 
 
-def test_two_processes_have_the_gradient_of_one(phase_swirl, tmp_path):
+def made_by(rank, model, data):
+    """The codec that a process gets whose own would be another."""
+    return codec_of(ScratchLM(vocab_size=280 + 5 * rank), data, model.form).saved()
+
+
+def test_two_processes_have_the_gradient_and_the_codec_of_one(phase_swirl, tmp_path):
     model, data = phase_swirl(scale=6.0, fwm={"beta": 0.2})
     codes = [model.codec.encode(t) for t in data.state_only[:4]]
     prompts = [model.codec.prompts().forward(code.x, (50,) * p) for p, code in enumerate(codes)]
@@ -75,7 +84,9 @@ def test_two_processes_have_the_gradient_of_one(phase_swirl, tmp_path):
 
     context = mp.get_context("fork")
     failures = context.Queue()
-    arguments = (model, prompts, tmp_path / "rendezvous", whole, failures)
+    codec = made_by(0, model, data)
+    assert made_by(1, model, data) != codec
+    arguments = (model, data, prompts, tmp_path / "rendezvous", whole, codec, failures)
     processes = [context.Process(target=work, args=(rank, *arguments)) for rank in range(2)]
     for process in processes:
         process.start()
