@@ -11,6 +11,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 from jsonargparse import ArgumentParser
@@ -97,13 +98,11 @@ def parser_of(*args: str) -> ArgumentParser:
     def found(parser: Parser, *_: Any, **__: Any) -> None:
         raise Found(parser)
 
-    Parser.parse_args = found
     try:
-        main([*args])
+        with patch.object(Parser, "parse_args", found):
+            main([*args])
     except Found as stopped:
         return stopped.args[0]
-    finally:
-        del Parser.parse_args
     raise RuntimeError(f"{args}: no parser")
 
 

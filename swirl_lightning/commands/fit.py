@@ -183,7 +183,7 @@ class SwirlCLI(LightningCLI):
                 config.trainer.run_version = versions_of(root)[-1] if versions_of(root) else None
             else:
                 raise InputError(f"--ckpt_path last: found no checkpoint under {root}/version_*; run swirl fit first")
-        if config.ckpt_path:
+        if config.ckpt_path is not None:
             read_checkpoint(config.ckpt_path, "--ckpt_path")
             if config.trainer.run_version is None:
                 config.trainer.run_version = _version_of(Path(config.ckpt_path), Path(config.trainer.default_root_dir))

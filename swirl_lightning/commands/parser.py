@@ -13,6 +13,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from swirl_lightning.commands.group_help import asked_group, keep_group
 from swirl_lightning.commands.messages import CLASS, reworded
+from swirl_lightning.commands.nulls import check_nulls
 from swirl_lightning.trained.aliases import check_aliases
 from swirl_lightning.types import InputError, say
 
@@ -54,7 +55,9 @@ class Parser(ArgumentParser):
         Parser._program = self.prog.replace(" [options]", "")
         try:
             self._show_group(*args)
-            return super().parse_args(*args, **kwargs)
+            found = super().parse_args(*args, **kwargs)
+            check_nulls(found)
+            return found
         except InputError:
             raise
         except (ValueError, RecursionError) as error:
