@@ -15,10 +15,11 @@ import numpy as np
 
 from swirl_lightning.codecs.base import Codec, CodecForm, place
 from swirl_lightning.codecs.kept_codes import KeptCodes
-from swirl_lightning.codecs.tiles import Tiles, cut
+from swirl_lightning.codecs.tiles import cut
 from swirl_lightning.pictures import (
     CODES,
     Codebook,
+    ExportedCodebook,
     fitted,
     framed,
     is_known,
@@ -145,11 +146,11 @@ class PictureCodec(Codec):
         return json.dumps({"tokenizer": self.tokenizer.backend_tokenizer.to_str(), "codebook": self.codebook.saved()})
 
     def export(self, folder: Path) -> None:
-        """The tokenizer, and a codebook that is a list of tiles."""
-        if isinstance(self.codebook, Tiles):
+        """The tokenizer, and what the codebook writes of itself; one that writes nothing is refused."""
+        if isinstance(self.codebook, ExportedCodebook):
             self.tokenizer.save_pretrained(folder)
             self.codebook.export(folder)
-        else:  # it is refused
+        else:
             super().export(folder)
 
     def identity(self) -> object:  # noqa: D102
