@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from swirl_lightning.codecs.visual import VisualCodec
@@ -44,8 +44,8 @@ class Family:
         network: lines that make it, as ``vq``.
         encode: codes of pixels ``x``.
         decode: pixels of ``codes``.
-        ids: lines that make the id of each code, as ``id_of``.
-        imports: lines that ``network`` needs before those of Pillow.
+        ids: lines that make ``id_of``, the id of each code.
+        imports: lines that ``network`` needs; a module of this folder comes with them.
         before: lines before the model is loaded.
     """
 
@@ -75,13 +75,8 @@ vq.eval().to(model.device)
     ids="id_of = list(range({first}, {first} + {size}))\n",
     imports="from safetensors.torch import load_file\n",
 )
-CHAMELEON = Family(
-    where=FILE,
-    network=LIQUID.network,
-    encode=LIQUID.encode,
-    decode=LIQUID.decode,
-    ids=MAPPED + "base.model.vocabulary_mapping.image_tokens = []  # else no code has a logit\n",
-    imports=LIQUID.imports,
+CHAMELEON = replace(
+    LIQUID, ids=MAPPED + "base.model.vocabulary_mapping.image_tokens = []  # else no code has a logit\n"
 )
 EMU3 = Family(
     where=INSIDE,
