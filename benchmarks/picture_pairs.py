@@ -116,7 +116,7 @@ def run_pairs(
     found["report"] = {"pictures": len(re.findall(r'src="data:image/png;base64,', page)), "bytes": len(page)}
     benchmark, model = AuroraDataModule(data, tasks=list(tasks)), load_run(run)
     benchmark.setup()
-    return found | predicted(model, benchmark, rows) | exported(model, kind, folder / "exported")
+    return found | predicted(model, benchmark, rows) | exported(model, kind, run, folder / "exported")
 
 
 def predicted(model: SWIRL, benchmark: AuroraDataModule, rows: int) -> dict[str, Any]:
@@ -144,13 +144,13 @@ def predicted(model: SWIRL, benchmark: AuroraDataModule, rows: int) -> dict[str,
     }  # fmt: skip
 
 
-def exported(model: SWIRL, kind: str, folder: Path) -> dict[str, Any]:
-    """The largest difference between logits of the run's model and of the exported adapter on a fresh base."""
+def exported(model: SWIRL, kind: str, run: Path, folder: Path) -> dict[str, Any]:
+    """The largest difference between logits of the run's model and of the adapter of ``swirl export`` on its base."""
+    if code := swirl(["export", str(run), f"--out={folder}"]):
+        raise RuntimeError(f"{kind}: swirl export ended with {code}")
     differences: dict[str, float] = {}
     loader: Any = model.base
     for role in (model.fwm, model.idm):
-        (folder / role.role).mkdir(parents=True)
-        model.weights.export(role.policy.name, folder / role.role)
         ids = torch.tensor([[*model.codec.prompts().forward_head(()), *range(3, 40)]])
         with torch.no_grad():
             ours = model.weights.activate(role.policy.name)(ids).logits

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -61,6 +61,15 @@ class Codebook(Protocol):
 
     def decode(self, codes_RC: np.ndarray) -> np.ndarray:
         """The pixels that codes stand for. [H, W, 3], uint8"""
+        ...
+
+
+@runtime_checkable
+class ExportedCodebook(Codebook, Protocol):
+    """One that other programs can load."""
+
+    def export(self, folder: Path) -> None:
+        """Write what they need into a folder."""
         ...
 
 

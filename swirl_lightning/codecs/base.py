@@ -74,6 +74,10 @@ class Codec(ABC):
         self.language = Answer(self.eos)
         self._prompts = {name: self.lay_out(layout) for name, layout in form.layouts.items()}
 
+    def form_of(self, role: Role) -> StateForm:
+        """The form of what the FWM writes, or the IDM reads, of a next state."""
+        return self.state_form if role == "fwm" else self.read_form
+
     # ---- for every kind of state its own
 
     @property

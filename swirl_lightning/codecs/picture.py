@@ -15,10 +15,11 @@ import numpy as np
 
 from swirl_lightning.codecs.base import Codec, CodecForm, place
 from swirl_lightning.codecs.kept_codes import KeptCodes
-from swirl_lightning.codecs.tiles import Tiles, cut
+from swirl_lightning.codecs.tiles import cut
 from swirl_lightning.pictures import (
     CODES,
     Codebook,
+    ExportedCodebook,
     fitted,
     framed,
     is_known,
@@ -145,12 +146,15 @@ class PictureCodec(Codec):
         return json.dumps({"tokenizer": self.tokenizer.backend_tokenizer.to_str(), "codebook": self.codebook.saved()})
 
     def export(self, folder: Path) -> None:
-        """The tokenizer, and a codebook that is a list of tiles."""
-        if isinstance(self.codebook, Tiles):
-            self.tokenizer.save_pretrained(folder)
-            self.codebook.export(folder)
-        else:  # it is refused
-            super().export(folder)
+        """The tokenizer, and what the codebook writes of itself; raises where that is nothing that others load."""
+        if not isinstance(self.codebook, ExportedCodebook):
+            raise InputError(
+                f"swirl export: found a codebook that is a {type(self.codebook).__name__}, expected one that other "
+                "libraries can load (model.base.codebook: tiles or patches); use the run itself, with "
+                "swirl_lightning.trained"
+            )
+        self.tokenizer.save_pretrained(folder)
+        self.codebook.export(folder)
 
     def identity(self) -> object:  # noqa: D102
         prompts = {name: (p.fwm, p.idm) for name, p in self._prompts.items()}

@@ -236,22 +236,29 @@ class PretrainedLM(BaseModel):
         dtype, why = choose_dtype(self.dtype, device)
         log.info("base: %s (%s)", str(dtype).removeprefix("torch."), why)
         options: dict[str, Any] = {"dtype": dtype}
-        if self.quantize != "none":
+        if quantization := self.quantization(dtype):
             options["device_map"] = {"": device}  # quantised where it stays
-            options["quantization_config"] = BitsAndBytesConfig(
-                load_in_8bit=self.quantize == "int8",
-                load_in_4bit=self.quantize == "nf4",
-                bnb_4bit_quant_type="nf4",
-                bnb_4bit_use_double_quant=True,
-                bnb_4bit_compute_dtype=dtype,
-                llm_int8_skip_modules=None if self.unquantized is None else list(self.unquantized),
-            )
+            options["quantization_config"] = BitsAndBytesConfig(**quantization)
         model = self._load(self.model_class, **options)
         prepare_quantized(model)
         quicker_attention(model)
         self.prepare(model)
         lora = LoraConfig(r=self.lora_rank, lora_alpha=self.lora_alpha, target_modules="all-linear", lora_dropout=0.0)
         return LoraWeights(model, names, lora, getattr(torch, self.adapter_dtype), self.gradient_checkpointing)
+
+    def quantization(self, dtype: torch.dtype) -> dict[str, Any]:
+        """Arguments of a ``BitsAndBytesConfig``; none where weights stay as they are.
+
+        Args:
+            dtype: of activations.
+        """
+        if self.quantize == "none":
+            return {}
+        left_out = {} if self.unquantized is None else {"llm_int8_skip_modules": list(self.unquantized)}
+        if self.quantize == "int8":
+            return {"load_in_8bit": True, **left_out}
+        nf4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
+        return {**nf4, "bnb_4bit_compute_dtype": dtype, **left_out}
 
     def prepare(self, model: Any) -> None:
         """Change of a model that has been loaded what stands in the way of training it."""

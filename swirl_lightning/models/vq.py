@@ -11,16 +11,18 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
+from shutil import copyfile
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import Emu3VQVAE, Emu3VQVAEConfig
 from transformers.utils import cached_file
 
+from swirl_lightning.models import vqgan
 from swirl_lightning.models.vqgan import Vqgan, own_names, vqgan_config
 from swirl_lightning.types import InputError
 
@@ -28,6 +30,8 @@ PREPARED = "fitted 1"
 """Stands for ``pictures.fitted``, through which pictures come here; to be changed with it."""
 INSIDE = re.compile(r"^(model\.)?vqmodel\.")
 """What names of a VQ network's weights begin with in the files of a language model."""
+VQGAN = "vqgan.safetensors"
+"""The file of an exported VQGAN, with the names of the original one."""
 DECODED = 64
 """Pictures of codes that are kept, for what asks for one several times."""
 
@@ -106,6 +110,17 @@ class VqCodebook:
     def saved(self) -> str:
         """The name; the weights lie with the base model."""
         return self.name
+
+    def export(self, folder: Path) -> None:
+        """Write a VQGAN, and the Python that makes it of its weights and needs torch and transformers alone.
+
+        transformers has but the half of it that makes codes. Nothing is written of a network that it has whole, which
+        lies with the base model.
+        """
+        if isinstance(self.network, Vqgan):
+            tensors = {name: tensor.cpu().contiguous() for name, tensor in self.network.tensors().items()}
+            save_file(tensors, folder / VQGAN, metadata={"format": "pt"})
+            copyfile(vqgan.__file__, folder / "vqgan.py")
 
     @torch.no_grad()
     def encode(self, pixels_HW3: np.ndarray) -> np.ndarray:

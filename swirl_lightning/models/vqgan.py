@@ -101,8 +101,12 @@ class Vqgan(nn.Module):
         latents = self.vqvae.quantize.embedding(codes_RC).permute(2, 0, 1)[None]
         return self.decoder(self.vqvae.post_quant_conv(latents))
 
+    def tensors(self) -> dict[str, Tensor]:
+        """The weights by the names of the original file."""
+        return {**self.vqvae.state_dict(), **{f"decoder.{k}": v for k, v in self.decoder.state_dict().items()}}
+
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take the weights of :func:`own_names`, themselves: the network may be on torch's device ``meta`` before.
+        """Take weights by these names, themselves: the network may be on torch's device ``meta`` before.
 
         Raises:
             RuntimeError: some are missing, of another shape, or too many.

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from swirl_lightning import __version__
+from swirl_lightning.codecs import Codec
 from swirl_lightning.codecs.picture import PictureCodec
-from swirl_lightning.models.base import gguf_file
+from swirl_lightning.codecs.visual import VisualCodec
 from swirl_lightning.modules import SWIRL
 from swirl_lightning.modules.grpo_mixin import GRPOMixin
-from swirl_lightning.trained import card_pictures
-from swirl_lightning.types import Role
+from swirl_lightning.trained.card_pictures import PictureCard
+from swirl_lightning.trained.card_states import StateCard
+from swirl_lightning.trained.card_text import TextCard
+from swirl_lightning.trained.card_visual import VisualCard
+from swirl_lightning.trained.facts import Facts
 
 PAPER = "2602.06130"
 TITLES = {"fwm": "Forward World Model", "idm": "Inverse Dynamics Model"}
@@ -23,43 +26,7 @@ DOES = {
     "fwm": "It reads a state and an action and writes the {y}.",
     "idm": "It reads a state and the {y} and writes the action that leads there.",
 }
-FORMS = {
-    "delta": """The change is an edit of the state, a line for each step; where nothing changes it is empty. A state of
-sorted, distinct lines is a set of facts, whose order means nothing:
-
-| line | what it does |
-| --- | --- |
-| `- text` | this line goes |
-| `+ text` | this line comes |
-
-Any other text is walked down from its top:
-
-| line | what it does |
-| --- | --- |
-| `= text` | go down behind the next line that reads so; it and all lines on the way stay |
-| `- text` | go down to the next line that reads so; it goes |
-| `~ text` | the lines from here down to the next line that reads so go, it too |
-| `+ text` | this line comes here |
-| `@ end` | go down to the end |
-| `@ 3` | go down to line 3, counted from 0 |
-
-An edit that begins with `=` or `@` is read the second way, whatever the state. Python:
-`swirl_lightning.codecs.decode_delta(state, change)`.""",
-    "full": "Each line of a state begins with a space.",
-}
-EXAMPLES = {
-    "delta": ("- the lamp is off\n+ the lamp is on", 'change = "- the lamp is off\\n+ the lamp is on"'),
-    "full": ("the door is shut\nthe lamp is on", 'change = indent("the door is shut\\nthe lamp is on")'),
-}
-GGUF = """\
-options = {{"gguf_file": {file!r}}}
-if hasattr(transformers, "GgufConfig"):  # of newer releases, which may leave the weights packed
-    options["quantization_config"] = transformers.GgufConfig(dequantize=True)
-"""
-ADAPTER = """\
-name = PeftConfig.from_pretrained(folder).base_model_name_or_path
-{options}base = AutoModelForCausalLM.from_pretrained(name{given})
-model = PeftModel.from_pretrained(base, folder)"""
+CARDS: dict[type, type[StateCard]] = {Codec: TextCard, PictureCodec: PictureCard, VisualCodec: VisualCard}
 LIMITS = """\
 - It knows worlds like those it was trained on. The metrics above are of held-out episodes of the same data, with greedy
   decoding; nothing is known of others.
@@ -70,46 +37,14 @@ LIMITS = """\
 - Errors of predicted states add up when they are fed back in."""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What a card tells of the run.
-
-    Args:
-        config: the run's configuration.
-        metrics: of the test split after the last stage.
-        versions: of what it was trained with.
-        adapter: whether the folder holds an adapter, not a whole model.
-        base: the base model's name; None for a model built from scratch.
-        licence: of the base; None where it is not known.
-    """
-
-    config: dict[str, Any]
-    metrics: dict[str, float]
-    versions: dict[str, str]
-    adapter: bool
-    base: str | None
-    licence: str | None
+def state_card(model: SWIRL) -> StateCard:
+    """What is said of the model's states; of a codec that is known by a class that it extends, what is said of that."""
+    return next(CARDS[kind] for kind in type(model.codec).__mro__ if kind in CARDS)(model)
 
 
-def base_licence(*names: str | None) -> str | None:
-    """The licence that the card of a base model states, in its folder or on the hub; None where none can be read."""
-    from huggingface_hub import ModelCard
-
-    for name in filter(None, names):
-        place = Path(name) / "README.md" if Path(name).is_dir() else name
-        try:
-            licence = ModelCard.load(place).data.get("license")
-        except Exception:  # no network, no card, no front matter: each in several ways
-            continue
-        if isinstance(licence, str):
-            return licence
-    return None
-
-
-def write_card(path: Path, role: GRPOMixin, model: SWIRL, facts: Facts) -> None:
+def write_card(path: Path, role: GRPOMixin, states: StateCard, facts: Facts) -> None:
     """Write the card of a role."""
-    name = role.role
-    form = model.state_form if name == "fwm" else model.codec.read_form
+    name, model = role.role, states.model
     base = "a model built from scratch" if facts.base is None else f"`{_short(facts.base)}`"
     kind = "LoRA adapter on" if facts.adapter else "Whole model, trained from" if facts.base else "Whole model:"
     licence = "none is given yet: choose one before you publish" if facts.base is None else (
@@ -119,11 +54,11 @@ def write_card(path: Path, role: GRPOMixin, model: SWIRL, facts: Facts) -> None:
         f"---\n{yaml.safe_dump(_front_matter(name, facts), sort_keys=False, allow_unicode=True)}---",
         f"# {TITLES[name]}\n\n{kind} {base}, trained with SWIRL ([arXiv:{PAPER}](https://arxiv.org/abs/{PAPER})) by "
         f"swirl-lightning {facts.versions.get('swirl-lightning', __version__)}. "
-        + DOES[name].format(y="change" if form == "delta" else "next state"),
-        card_pictures.form(codec, name, form) if (codec := _pictures(model)) else FORMS[form],
+        + DOES[name].format(y="change" if model.codec.form_of(name) == "delta" else "next state"),
+        states.form(role),
         f"Licence: {licence}.",
-        f"## Use\n\n```python\n{_snippet(name, model, role, facts)}\n```",
-        "Parts are tokenised apart and their ids joined, as in training. " + _layouts(model),
+        f"## Use\n\n```python\n{states.snippet(role, facts)}\n```",
+        "Parts are tokenised apart and their ids joined, as in training. " + states.layouts(),
         f"## Training data and schedule\n\n{_training(facts.config)}",
         f"## Held-out metrics\n\n{_table(name, facts.metrics)}",
         "## Limits\n\n" + LIMITS.format(max_tokens=model.max_tokens, max_new_tokens=role.max_new_tokens),
@@ -148,77 +83,6 @@ def _front_matter(name: str, facts: Facts) -> dict[str, Any]:
         "tags": ["swirl", "world-model", TITLES[name].lower().replace(" ", "-"), "grpo", f"arxiv:{PAPER}"],
         **({"model-index": [{"name": f"swirl-{name}", "results": [result]}]} if metrics else {}),
     }
-
-
-def _pictures(model: SWIRL) -> PictureCodec | None:
-    """The codec of a model whose states are pictures."""
-    return model.codec if isinstance(model.codec, PictureCodec) else None
-
-
-def _loading(facts: Facts) -> tuple[str, str]:
-    """Imports and lines of Python that load the model."""
-    if not facts.adapter:
-        return "", "model = AutoModelForCausalLM.from_pretrained(folder)"
-    peft, load = "from peft import PeftConfig, PeftModel\n", ADAPTER.format(options="", given="")
-    if facts.base and (file := gguf_file(facts.base)):
-        return f"import transformers\n{peft}", ADAPTER.format(options=GGUF.format(file=file), given=", **options")
-    return peft, load
-
-
-def _snippet(name: Role, model: SWIRL, role: GRPOMixin, facts: Facts) -> str:
-    environment = next(filter(None, model.layouts), "")
-    start, action, next_state = (repr(marker) for marker in model.layouts[environment].markers)
-    tokenizer, bos = model.codec.tokenizer, model.codec.tokenizer.bos_token_id
-    begins = bos is not None and model.codec.prompts(environment).fwm[0][:1] == (bos,)
-    first = f"[{bos}] + words({start})" if begins else f"words({start})"
-    peft, load = _loading(facts)
-    if codec := _pictures(model):
-        return card_pictures.snippet(codec, name, (start, action, next_state), first, peft, load, role.max_new_tokens)
-    known, prompt = {
-        "fwm": ('action = "switch the lamp on"', f"words({action}) + ids(indent(action)) + words({next_state})"),
-        "idm": (EXAMPLES[model.codec.read_form][1], f"words({next_state}) + ids(change) + words({action})"),
-    }[name]
-    return f'''\
-import torch
-{peft}from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
-
-folder = "{name}"  # this folder
-tokenizer = AutoTokenizer.from_pretrained(folder)
-{load}
-model.generation_config = GenerationConfig()  # penalties and lengths of the base's own were not there in training
-
-
-def words(text):
-    return tokenizer(text, add_special_tokens=False).input_ids
-
-
-def ids(text):
-    return tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
-
-
-def indent(text):
-    return "\\n".join(" " + line for line in text.split("\\n"))
-
-
-state = "the door is shut\\nthe lamp is off"
-{known}
-prompt = {first} + ids(indent(state)) + {prompt}
-written = model.generate(
-    input_ids=torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
-    do_sample=False, max_new_tokens={role.max_new_tokens},
-    eos_token_id={tokenizer.eos_token_id}, pad_token_id={tokenizer.eos_token_id},
-)  # greedy
-print(tokenizer.decode(written[0, len(prompt):], skip_special_tokens=True))'''
-
-
-def _layouts(model: SWIRL) -> str:
-    names = [name for name in model.layouts if name]
-    if len(names) < 2:
-        return "`swirl.json` in the folder above says the same to programs."
-    rows = [f"| {name} | " + " | ".join(f"`{m!r}`" for m in model.layouts[name].markers) + " |" for name in names]
-    return f"The words above are those of {names[0]}:\n\n" + "\n".join(
-        ["| environment | start | action | next state |", "| --- | --- | --- | --- |", *rows]
-    )
 
 
 def _training(config: dict[str, Any]) -> str:

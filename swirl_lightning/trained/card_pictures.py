@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from swirl_lightning.codecs import Codec
 from swirl_lightning.codecs.picture import PictureCodec
 from swirl_lightning.codecs.tiles import CODEBOOK, Tiles
-from swirl_lightning.types import Role, StateForm
+from swirl_lightning.modules import SWIRL
+from swirl_lightning.modules.grpo_mixin import GRPOMixin
+from swirl_lightning.trained.card_states import StateCard
+from swirl_lightning.trained.facts import Facts
 
 FORM = """\
 A state is a picture of {width} x {height} pixels, cut into {rows} x {columns} cells of {cell} x {cell}, row by row.
@@ -93,59 +95,57 @@ picture(state).save("predicted.png")""",
 }  # fmt: skip
 
 
-def form(codec: PictureCodec, role: Role, written: StateForm) -> str:
-    """What a state is, and what the role reads or writes of a next state."""
-    assert isinstance(codec.codebook, Tiles)  # all that is exported
-    end = f"; the id {codec.end} ends it" if role == "fwm" else ""
-    return FORM.format(
-        **_shape(codec), codebook=CODEBOOK, spare=codec.codebook.size - len(codec.codebook.tiles_NSS3),
-        width=codec.size[0], height=codec.size[1],
-        ids=IDS[codec.placed].format(**_shape(codec)), written=WRITTEN[written].format(end=end),
-    )  # fmt: skip
-
-
-def snippet(
-    codec: PictureCodec, name: Role, words: tuple[str, str, str], begin: str, imports: str, load: str, most: int
-) -> str:
-    """Python that asks a role.
+class PictureCard(StateCard):
+    """States are pictures, in codes of tiles.
 
     Args:
-        codec: of the model.
-        name: the role.
-        words: the layout's, as Python literals.
-        begin: what makes the first ids of a prompt.
-        imports: lines that the loading needs.
-        load: lines that load the model.
-        most: longest answer.
+        model: of the run.
     """
-    _, action, next_state = words
-    answer, end = codec.answers[name], codec.answers[name].end
-    stops = f"max_new_tokens={answer.steps(most)}, eos_token_id={end}"
-    prompts = {
-        "fwm": f'words({action}) + words(" " + action) + words({next_state})',
-        "idm": f"words({next_state}) + as_ids(read) + words({action})",
-    }
-    unended = "" if end is None else f" or written[-1] != {end}"
-    said = ANSWER["idm" if name == "idm" else "places" if codec.placed else "codes"].format(end=end, unended=unended)
-    return PYTHON.format(
-        **_shape(codec), name=name, codebook=CODEBOOK, begin=begin, imports=imports, load=load,
-        place="place * size + " if codec.placed else "", prompt=prompts[name],
-        known=KNOWN[name].format(read=READ[codec.read_form]),
-        allowed=f"{answer.rows.start}, {answer.rows.stop}", stop=stops,
-        pad=codec.eos if end is None else end, answer=said,
-    )  # fmt: skip
 
+    def __init__(self, model: SWIRL) -> None:
+        super().__init__(model)
+        assert isinstance(model.codec, PictureCodec)
+        self.codec: PictureCodec = model.codec
 
-def description(codec: Codec) -> dict[str, Any]:
-    """The same for programs; nothing where states are texts."""
-    if not isinstance(codec, PictureCodec):
-        return {}
-    return {"pictures": _shape(codec) | {"codebook": CODEBOOK, "ids_say_places": codec.placed, "end": codec.end}}
+    def form(self, role: GRPOMixin) -> str:
+        """What the codes are and how they are written."""
+        codec, shape, tiles = self.codec, self._shape(), self.codec.codebook
+        assert isinstance(tiles, Tiles)  # all that is exported
+        end = f"; the id {codec.end} ends it" if role.role == "fwm" else ""
+        return FORM.format(
+            **shape, codebook=CODEBOOK, spare=tiles.size - len(tiles.tiles_NSS3), width=codec.size[0],
+            height=codec.size[1], ids=IDS[codec.placed].format(**shape),
+            written=WRITTEN[codec.form_of(role.role)].format(end=end),
+        )  # fmt: skip
 
+    def snippet(self, role: GRPOMixin, facts: Facts) -> str:  # noqa: D102
+        name, codec = role.role, self.codec
+        begin, action, next_state = self.words()
+        imports, load = facts.loading()
+        answer, end = codec.answers[name], codec.answers[name].end
+        prompts = {
+            "fwm": f'words({action}) + words(" " + action) + words({next_state})',
+            "idm": f"words({next_state}) + as_ids(read) + words({action})",
+        }
+        unended = "" if end is None else f" or written[-1] != {end}"
+        said = ANSWER["idm" if name == "idm" else "places" if codec.placed else "codes"]
+        return PYTHON.format(
+            **self._shape(), name=name, codebook=CODEBOOK, begin=begin, imports=imports, load=load,
+            place="place * size + " if codec.placed else "", prompt=prompts[name],
+            known=KNOWN[name].format(read=READ[codec.read_form]),
+            allowed=f"{answer.rows.start}, {answer.rows.stop}",
+            stop=f"max_new_tokens={answer.steps(role.max_new_tokens)}, eos_token_id={end}",
+            pad=codec.eos if end is None else end, answer=said.format(end=end, unended=unended),
+        )  # fmt: skip
 
-def _shape(codec: PictureCodec) -> dict[str, int]:
-    codebook = codec.codebook
-    return {
-        "rows": codec.rows, "columns": codec.columns, "cell": codebook.cell, "first": codec.first,
-        "size": codebook.size,
-    }  # fmt: skip
+    def description(self) -> dict[str, Any]:
+        """What the codes are, too."""
+        pictures = {"codebook": CODEBOOK, "ids_say_places": self.codec.placed, "end": self.codec.end}
+        return {"pictures": self._shape() | pictures} | super().description()
+
+    def _shape(self) -> dict[str, int]:
+        codec, codebook = self.codec, self.codec.codebook
+        return {
+            "rows": codec.rows, "columns": codec.columns, "cell": codebook.cell, "first": codec.first,
+            "size": codebook.size,
+        }  # fmt: skip

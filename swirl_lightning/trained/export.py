@@ -9,8 +9,8 @@ from typing import Any
 from swirl_lightning import __version__
 from swirl_lightning.modules import SWIRL
 from swirl_lightning.report.run import read_run
-from swirl_lightning.trained import card_pictures
-from swirl_lightning.trained.card import Facts, base_licence, write_card
+from swirl_lightning.trained.card import state_card, write_card
+from swirl_lightning.trained.facts import Facts, base_licence
 from swirl_lightning.trained.files import whole
 from swirl_lightning.trained.load import read_config
 from swirl_lightning.types import InputError
@@ -44,14 +44,15 @@ def export(model: SWIRL, run: Path, out: Path, *, merge: bool = False, base_mode
         base=base_model or model.weights.base_name,
         licence=base_licence(model.weights.base_name, base_model) if has_base else None,
     )
+    states = state_card(model)
     with whole(out) as part:
         for role in (model.fwm, model.idm):
             folder = part / role.role
             folder.mkdir(parents=True)
             model.codec.export(folder)
             model.weights.export(role.policy.name, folder, merge=merge, base_name=base_model)
-            write_card(folder / "README.md", role, model, facts)
-        text = json.dumps(_description(model, facts, merge), indent=2, ensure_ascii=False)
+            write_card(folder / "README.md", role, states, facts)
+        text = json.dumps(_description(model, facts, merge) | states.description(), indent=2, ensure_ascii=False)
         (part / "swirl.json").write_text(text + "\n", encoding="utf-8")
 
 
@@ -65,11 +66,6 @@ def _description(model: SWIRL, facts: Facts, merged: bool) -> dict[str, Any]:
         "shared_weights": model.shared_weights,
         "state_form": model.state_form,
         "idm_reads": model.idm.reads,
-        **card_pictures.description(model.codec),
         "max_tokens": model.max_tokens,
         "max_new_tokens": {role.role: role.max_new_tokens for role in (model.fwm, model.idm)},
-        "layouts": {
-            name: dict(zip(("start", "action", "next_state"), layout.markers, strict=True))
-            for name, layout in model.layouts.items()
-        },
     }

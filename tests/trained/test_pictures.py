@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from swirl_lightning.commands import main
 from swirl_lightning.environments.rows import read_rows
+from swirl_lightning.models.patch_network import PatchNetwork
 from swirl_lightning.modules.prediction import predict_next
 from swirl_lightning.pictures import name_picture, pixels, write_image
 from swirl_lightning.trained.export import export
@@ -254,8 +255,8 @@ def test_the_card_says_what_the_codes_are(model, exported):
 
 
 def test_a_codebook_that_other_programs_cannot_load_is_refused(model, run, tmp_path, monkeypatch):
-    monkeypatch.setattr(model.codec, "codebook", object())
-    with pytest.raises(InputError, match="swirl export: found a model whose codec is PictureCodec, expected one whose"):
+    monkeypatch.setattr(model.codec, "codebook", PatchNetwork(torch.randn(12, 3 * 4**2), 4).finish())
+    with pytest.raises(InputError, match="swirl export: found a codebook that is a PatchNetwork, expected one that"):
         export(model, run, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
