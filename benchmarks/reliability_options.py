@@ -76,6 +76,8 @@ class Option(NamedTuple):
         if self.types & {"int", "float"}:
             pool += [(value, "str" not in self.types and "list" not in self.types) for value in NO_NUMBERS]
             pool += [(value, "str" not in self.types) for value in NOT_FINITE] * 2
+        if self.name == "out":  # root may write there
+            pool = [entry for entry in pool if entry[0] != "/"]
         if self.name in WORK:
             pool = [entry for entry in pool if entry[0] != HUGE]
         for value, refuse in rng.sample(pool, min(VALUES_OF_AN_OPTION, len(pool))):

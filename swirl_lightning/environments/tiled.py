@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from swirl_lightning.codecs import Layout
 from swirl_lightning.environments.collection import read_episodes
@@ -24,11 +25,14 @@ class TiledDataModule(FilesDataModule):
     """
 
     layout = Layout(start="World:\n", action="\nAction:", next_state="\nWhat changes:\n")
-    tile: ClassVar[int]
-    """Pixels of a tile's side."""
 
     def __init__(self, path: Path, **kwargs: Any) -> None:
         super().__init__(path, (0.4, 0.4, 0.1, 0.1), **kwargs)
+
+    @property
+    @abstractmethod
+    def tile(self) -> int:
+        """Pixels of a tile's side."""
 
     def read(self) -> Mapping[Split, Sequence[Transition]]:
         """The four splits, whole episodes."""
