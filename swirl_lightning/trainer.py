@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from filelock import FileLock, Timeout
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
@@ -42,11 +43,37 @@ HOOKS = tuple(name for name in dir(L.Callback) if name.startswith("on_"))
 
 
 class _OneFolder(L.Callback):
-    """All processes write to the folder that the first one chose."""
+    """All processes write to the folder that the first one chose, and those of no other start while they train."""
+
+    lock: FileLock | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         assert isinstance(trainer, SwirlTrainer)
         trainer.run_dir = trainer.strategy.broadcast(trainer.run_dir)
+        if stage != "fit" or not trainer.is_global_zero:
+            return
+        with suppress(OSError, NotImplementedError):  # a place without locks; one that cannot be written is told later
+            trainer.run_dir.mkdir(parents=True, exist_ok=True)
+            self.lock = FileLock(trainer.run_dir / "running.lock")
+            try:
+                self.lock.acquire(timeout=0)
+            except Timeout as error:
+                raise InputError(
+                    f"{trainer.run_dir}: found another process that trains this run, expected one at a time; wait for "
+                    "its end, or leave out --ckpt_path and trainer.run_version to begin a run with a folder of its own"
+                ) from error
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self.release()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        self.release()
+
+    def release(self) -> None:
+        if self.lock is not None and self.lock.is_locked:
+            with suppress(OSError):
+                Path(self.lock.lock_file).unlink(missing_ok=True)
+            self.lock.release()
 
 
 class SwirlTrainer(L.Trainer):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -166,6 +167,17 @@ def test_a_finished_run_is_continued_by_nothing(debug_run, swirl):
     assert code == 0
     assert "difference" in out
     assert {path: data for path, data in contents(debug_run[0]).items() if path in before} == before
+
+
+def test_a_run_that_another_process_trains_is_left_alone(debug_run, swirl):
+    """Two that go on from one checkpoint would both write to its history."""
+    run, before = debug_run[0], contents(debug_run[0])
+    with FileLock(run / "running.lock"):
+        code, _, err = swirl("fit", f"--config={run / 'config.yaml'}", f"--ckpt_path={run / 'checkpoints/last.ckpt'}")
+        (run / "running.lock").unlink()
+    assert code == 2
+    assert err.splitlines()[-1].startswith(f"error: {run}: found another process that trains this run")
+    assert {path: data for path, data in contents(run).items() if path in before} == before
 
 
 def test_a_checkpoint_from_elsewhere_takes_over_no_folder(debug_run, tmp_path, swirl):
