@@ -37,8 +37,8 @@ from swirl_lightning.types import Answer, Ids
 
 TEXT, CODES, CELLS, ACTION, WORDS, GROUP = 32000, 8192, 1024, 16, 24, 8
 MODEL = {
-    "vocab_size": TEXT + CODES, "hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 6,
-    "num_attention_heads": 8, "num_key_value_heads": 8, "head_dim": 64, "max_position_embeddings": 4096,
+    "vocab_size": TEXT + CODES, "hidden_size": 640, "intermediate_size": 2560, "num_hidden_layers": 8,
+    "num_attention_heads": 10, "num_key_value_heads": 10, "head_dim": 64, "max_position_embeddings": 4096,
     "bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0,
 }  # fmt: skip
 PICTURE = Answer(allowed=(TEXT, TEXT + CODES - 1), length=CELLS)

@@ -5,7 +5,7 @@
     python benchmarks/minigrid_gain.py --show benchmarks/results/minigrid_gain.json   # the table, without a run
 
 Every arm of a seed begins with the weights of one warm-up, that of configs/minigrid.yaml. Each takes about 1.06 million
-gradient tokens, what the configuration's two iterations take; SWIRL without the bootstrap loss takes less. One
+gradient tokens, what two iterations of SWIRL with the bootstrap loss take; without that loss it takes less. One
 `swirl fit` is one process on one thread; a finished arm is written at once, and a benchmark that was cut off goes on
 where it was when its command is given again. 400 transitions of held-out layouts. All other options go to every run.
 """
@@ -33,12 +33,13 @@ METRICS = {
     "IDM exact match": ("idm/exact_match", 3),
     "IDM log-prob": ("idm/logp", 3),
 }
+VIM = {"phase": "vim", "updates": 150}
 ELBO = {"phase": "elbo", "updates": 100}
 ARMS: dict[str, tuple[str, ...]] = {
     "SFT-continue": schedule({"phase": "sft", "updates": 660, "learning_rate": 1e-3}),
     "bootstrap": schedule({"phase": "bootstrap", "updates": 660}),
-    "SWIRL alone": ("--model.bootstrap", "0"),
-    "SWIRL with the bootstrap loss": ("--model.bootstrap", "1"),
+    "SWIRL alone": (*schedule(VIM, ELBO, iterations=2), "--model.bootstrap", "0"),
+    "SWIRL with the bootstrap loss": (*schedule(VIM, ELBO, iterations=2), "--model.bootstrap", "1"),
     "bootstrap and elbo in turn": schedule({"phase": "bootstrap", "updates": 230}, ELBO, iterations=2),
 }
 """The options of each arm, beside those of the configuration."""

@@ -5,7 +5,7 @@
     python benchmarks/reliability.py --kinds kills signals --seed 1
 
 A case is one or two commands on a tiny run, each in a process of its own with a limit of 60 s. What holds is said in
-docs/reliability.md. The whole takes about 20 minutes on 2 cores, ``--quick`` less than one.
+docs/reliability.md. The whole takes about 40 minutes on one core, ``--quick`` less than one.
 """
 
 from __future__ import annotations
