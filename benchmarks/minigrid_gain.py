@@ -94,7 +94,7 @@ def main() -> None:
     )
     parser.add_argument("--show", type=Path, help="print the table of a file of results, and run nothing")
     parser.add_argument("--data", default="worlds/minigrid", help="what swirl collect minigrid wrote")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[2, 3, 4])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[2, 3, 4, 5, 6])
     parser.add_argument("--arms", nargs="+", choices=tuple(ARMS), default=list(ARMS))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/minigrid_gain.json"))
     parser.add_argument("--runs", type=Path, default=Path("runs/minigrid_gain"), help="where run folders are made")

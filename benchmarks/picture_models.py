@@ -6,15 +6,22 @@ Tests and benchmarks use them in place of weights that are not here. A code of t
 import json
 
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
 from transformers import (
     AutoModelForCausalLM,
     ChameleonConfig,
     ChameleonForConditionalGeneration,
     ChameleonVQVAEConfig,
+    CLIPConfig,
+    CLIPModel,
     Emu3Config,
     Emu3ForConditionalGeneration,
     GemmaConfig,
     GemmaForCausalLM,
+    PreTrainedTokenizerFast,
 )
 
 from swirl_lightning.models import ChameleonLM, Emu3LM, LiquidLM, ScratchLM
@@ -160,3 +167,42 @@ def write_emu3(folder):
 
 
 KINDS = {"liquid": (LiquidLM, write_liquid), "chameleon": (ChameleonLM, write_chameleon), "emu3": (Emu3LM, write_emu3)}
+
+
+CLIP_SIDE = 8
+CLIP_WORDS = ("a", "cat", "dog", "on", "the", "mat", "turn", "left")
+CLIP_MEAN, CLIP_STD = [0.48, 0.46, 0.41], [0.27, 0.26, 0.28]
+
+
+def make_clip(folder, positions=77):
+    """A tiny random CLIP whose text tower reads so many tokens. Returns its folder as text."""
+    vocabulary = {token: i for i, token in enumerate(("<pad>", "<unk>", *CLIP_WORDS, "<bos>", "<eos>"))}
+    bos, eos = len(vocabulary) - 2, len(vocabulary) - 1
+    words = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
+    words.pre_tokenizer = Whitespace()
+    words.post_processor = TemplateProcessing("<bos> $A <eos>", special_tokens=[("<bos>", bos), ("<eos>", eos)])
+    PreTrainedTokenizerFast(
+        tokenizer_object=words, pad_token="<pad>", unk_token="<unk>", bos_token="<bos>", eos_token="<eos>"
+    ).save_pretrained(folder)
+    tower = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = CLIPConfig(
+        text_config=tower | {"vocab_size": len(vocabulary), "max_position_embeddings": positions, "eos_token_id": eos,
+                             "bos_token_id": bos, "pad_token_id": 0},
+        vision_config=tower | {"image_size": CLIP_SIDE, "patch_size": 4},
+        projection_dim=12,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = CLIPModel(config)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.3 * torch.randn_like(parameter))
+    model.save_pretrained(folder)
+    processor = {
+        "image_processor_type": "CLIPImageProcessor", "do_resize": True, "size": {"shortest_edge": CLIP_SIDE},
+        "resample": 3, "do_center_crop": True, "crop_size": {"height": CLIP_SIDE, "width": CLIP_SIDE},
+        "do_rescale": True, "do_normalize": True, "rescale_factor": 1 / 255, "image_mean": CLIP_MEAN,
+        "image_std": CLIP_STD, "do_convert_rgb": True,
+    }  # fmt: skip
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    return str(folder)

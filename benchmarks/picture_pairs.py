@@ -28,7 +28,7 @@ import results_file
 import torch
 import yaml
 from peft import PeftModel
-from picture_models import CELL, KINDS
+from picture_models import CELL, KINDS, make_clip
 
 from swirl_lightning.commands import main as swirl
 from swirl_lightning.environments.aurora import AuroraDataModule
@@ -100,7 +100,9 @@ def run_pairs(
     """
     options = KINDS[kind][1](folder)
     config = folder / "config.yaml"
-    its_data = {"path": str(data), "tasks": list(tasks), "eval_limit": rows}
+    (folder / "clip").mkdir()
+    shared = {"tasks": list(tasks), "clip": make_clip(folder / "clip")}
+    its_data = {"path": str(data), "eval_limit": rows} | shared
     config.write_text(yaml.safe_dump(configuration(kind, options, side, folder, its_data)), encoding="utf-8")
     started = time.perf_counter()
     if code := swirl(["fit", f"--config={config}"]):
@@ -114,7 +116,7 @@ def run_pairs(
     found["stages"] = {name: {"seconds": stage["seconds"], "tokens": stage["tokens"]} for name, stage in stages.items()}
     page = (run / "report.html").read_text(encoding="utf-8")
     found["report"] = {"pictures": len(re.findall(r'src="data:image/png;base64,', page)), "bytes": len(page)}
-    benchmark, model = AuroraDataModule(data, tasks=list(tasks)), load_run(run)
+    benchmark, model = AuroraDataModule(data, **shared), load_run(run)
     benchmark.setup()
     return found | predicted(model, benchmark, rows) | exported(model, kind, run, folder / "exported")
 

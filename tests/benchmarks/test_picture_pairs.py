@@ -21,7 +21,8 @@ def test_real_pairs_from_end_to_end(kind, tmp_path):
     assert list(found["stages"]) == ["warmup", "vim-1", "elbo-1"]
     assert found["codes"]["a picture"] == 16 + 4 * (kind == "emu3")
     assert found["predicted"] == 1
-    assert set(found["metrics"]) == {"fwm_psnr", "fwm_ssim"}
+    clip = ("target", "source", "nearer", "direction", "text")  # it has no captions of what was there before
+    assert set(found["metrics"]) == {"fwm_psnr", "fwm_ssim", *(f"fwm_clip_{measure}" for measure in clip)}
     assert 3 < found["metrics"]["fwm_psnr"] < 40
     assert found["report"]["pictures"] >= 3
     assert max(found["difference after export"].values()) < 1e-5

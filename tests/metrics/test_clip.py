@@ -1,7 +1,8 @@
 """CLIP scores with a tiny random CLIP, against the definitions computed naively from its two towers."""
 
-import json
+import sys
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,54 +11,24 @@ import torch
 pytest.importorskip("PIL")
 
 from PIL import Image
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
-from tokenizers.processors import TemplateProcessing
-from transformers import BertConfig, BertModel, CLIPConfig, CLIPModel, PreTrainedTokenizerFast
+from transformers import BertConfig, BertModel, CLIPModel
 
 from swirl_lightning.metrics.clip import ClipScore, clip_metrics, direction, similarity
 from swirl_lightning.models.clip import load_clip
 from swirl_lightning.pictures import PAD, name_picture, write_image
 from swirl_lightning.types import InputError, Prediction, Transition
 
-SIDE = 8
-WORDS = ("a", "cat", "dog", "on", "the", "mat", "turn", "left")
-MEAN, STD = [0.48, 0.46, 0.41], [0.27, 0.26, 0.28]
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from picture_models import CLIP_MEAN as MEAN
+from picture_models import CLIP_SIDE as SIDE
+from picture_models import CLIP_STD as STD
+from picture_models import CLIP_WORDS as WORDS
+from picture_models import make_clip
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("clip")
-    vocabulary = {token: i for i, token in enumerate(("<pad>", "<unk>", *WORDS, "<bos>", "<eos>"))}
-    bos, eos = len(vocabulary) - 2, len(vocabulary) - 1
-    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = Whitespace()
-    tokenizer.post_processor = TemplateProcessing("<bos> $A <eos>", special_tokens=[("<bos>", bos), ("<eos>", eos)])
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", bos_token="<bos>", eos_token="<eos>"
-    ).save_pretrained(folder)
-    tower = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    config = CLIPConfig(
-        text_config=tower | {"vocab_size": len(vocabulary), "max_position_embeddings": 8, "eos_token_id": eos,
-                             "bos_token_id": bos, "pad_token_id": 0},
-        vision_config=tower | {"image_size": SIDE, "patch_size": 4},
-        projection_dim=12,
-    )  # fmt: skip
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = CLIPModel(config)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.add_(0.3 * torch.randn_like(parameter))
-    model.save_pretrained(folder)
-    processor = {
-        "image_processor_type": "CLIPImageProcessor", "do_resize": True, "size": {"shortest_edge": SIDE}, "resample": 3,
-        "do_center_crop": True, "crop_size": {"height": SIDE, "width": SIDE}, "do_rescale": True, "do_normalize": True,
-        "rescale_factor": 1 / 255, "image_mean": MEAN, "image_std": STD, "do_convert_rgb": True,
-    }  # fmt: skip
-    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
-    return str(folder)
+    return make_clip(tmp_path_factory.mktemp("clip"), positions=8)
 
 
 def picture(n, height=SIDE, width=SIDE):
