@@ -23,7 +23,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from gain_runs import Ledger, Results, budget, checkpoint, fit, monitored, schedule
+from gain_runs import Ledger, Results, budget, checkpoint, schedule
+from phase_gain import UNGATED, make
 
 CONFIG = Path(__file__).parents[1] / "configs" / "minigrid.yaml"
 METRICS = {
@@ -43,8 +44,6 @@ ARMS: dict[str, tuple[str, ...]] = {
     "bootstrap and elbo in turn": schedule({"phase": "bootstrap", "updates": 230}, ELBO, iterations=2),
 }
 """The options of each arm, beside those of the configuration."""
-UNGATED = ("--trainer.callbacks", json.dumps([{"class_path": "swirl_lightning.callbacks.PhaseCheckpoint"}]))
-"""No gate: what a phase does is to be seen."""
 
 
 def run(seed: int, arms: list[str], options: tuple[str, ...], folder: Path, ledger: Ledger) -> None:
@@ -54,16 +53,6 @@ def run(seed: int, arms: list[str], options: tuple[str, ...], folder: Path, ledg
     start = ("--trainer.warmup", "[]", "--model.init_from", str(checkpoint(folder / "warm-up")))
     for name in arms:
         make(seed, name, (*fixed, *start, *ARMS[name]), folder, ledger)
-
-
-def make(seed: int, name: str, options: tuple[str, ...], folder: Path, ledger: Ledger) -> None:
-    """One run, unless its results and its weights are at hand."""
-    if ledger.find(seed=seed, arm=name) and checkpoint(folder / name).exists():
-        return
-    fit(folder / name, *options)
-    if not ledger.find(seed=seed, arm=name):
-        ledger.add({"seed": seed, "arm": name, "stages": monitored(folder / name)})
-        print(f"seed {seed}: {name} done", flush=True)
 
 
 def table(content: Results) -> str:

@@ -76,6 +76,12 @@ class Narrow(Reward):
         return Rewards(rollouts.logp[:, :1])
 
 
+class HalfFinite(Reward):
+    def __call__(self, rollouts: Rollouts, task: ScoringTask, scorer: Policy) -> Rewards:
+        total = rollouts.logp.sum(1)
+        return Rewards(total, {"half": total, "other": total * float("nan")})
+
+
 class Ended(Reward):
     def __call__(self, rollouts: Rollouts, task: ScoringTask, scorer: Policy) -> Rewards:
         return next(iter(()))  # of a reward
@@ -239,6 +245,12 @@ def test_what_users_code_returns_and_cannot_be_used_is_told_in_a_line(given, tol
     assert code == 2
     assert re.fullmatch(told, err.splitlines()[-1])
     assert "Traceback" not in err
+
+
+def test_a_part_of_a_reward_that_is_not_finite_stops_the_run(fit):
+    code, err = fit("--model.reward=mine.HalfFinite")
+    assert code == 1
+    assert err.splitlines()[-1].startswith("training stopped: vim update 0: a reward part is not finite")
 
 
 def test_a_very_long_message_is_cut(fit):

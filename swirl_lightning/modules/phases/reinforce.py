@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from swirl_lightning.engine.rollouts import Rollouts
@@ -56,8 +57,12 @@ def reinforce(
     with updates.clock("scoring"):
         task = scoring_task(rollouts, transitions, codes, targets, learner=learner, scorer=scorer, codec=run.codec)
         rewards = checked(reward(rollouts, task, run.frozen(scorer)), reward, rollouts)
-        parts = {f"reward's part {name!r}": part_N for name, part_N in rewards.parts.items()}
-        for name, x in {"log-prob of a sample": rollouts.logp, "reward": rewards.total, **parts}.items():
+        parts = torch.stack([rewards.total, *rewards.parts.values()])  # as one: processes may differ in their parts
+        for name, x in (
+            ("log-prob of a sample", rollouts.logp),
+            ("reward", rewards.total),
+            ("reward part", parts),
+        ):
             if in_any(~x.isfinite().all()):
                 raise updates.diverged(learner, f"a {name} is not finite")
         if in_any((rewards.total.abs() > LARGEST).any()):
