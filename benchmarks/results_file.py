@@ -9,6 +9,8 @@ from typing import Any
 
 DIGITS = 8
 """Significant digits of every figure."""
+WIDTH = 200
+"""What fits in so many characters is not divided."""
 
 
 def rounded(value: Any) -> Any:
@@ -20,12 +22,13 @@ def rounded(value: Any) -> Any:
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
-def dumps(value: Any, depth: int, indent: int = 0) -> str:
-    """JSON of a rounded value. What lies ``depth`` levels down stands on one line; so do neighbours without parts."""
-    if depth == 0 or not isinstance(value, (dict, list)) or not value:
-        return json.dumps(value, ensure_ascii=False)
+def dumps(value: Any, depth: int, indent: int = 0, width: int = WIDTH) -> str:
+    """JSON of a rounded value. What is short or ``depth`` levels down has one line; neighbours without parts too."""
+    whole = json.dumps(value, ensure_ascii=False)
+    if depth == 0 or not value or not isinstance(value, (dict, list)) or indent + len(whole) <= width:
+        return whole
     parts = list(value.values() if isinstance(value, dict) else value)
-    texts = [dumps(part, depth - 1, indent + 1) for part in parts]
+    texts = [dumps(part, depth - 1, indent + 1, width) for part in parts]
     if isinstance(value, dict):
         texts = [f"{json.dumps(key, ensure_ascii=False)}: {text}" for key, text in zip(value, texts, strict=True)]
     start = "\n" + " " * (indent + 1)

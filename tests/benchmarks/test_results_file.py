@@ -17,14 +17,23 @@ CONTENT = {"a": 1, "b": "x", "rows": [{"seed": 0, "arms": {"y": [1.5, None], "z"
 
 @pytest.mark.parametrize("depth", range(6))
 def test_nothing_is_lost_whatever_stands_on_one_line(depth):
-    assert json.loads(dumps(CONTENT, depth)) == CONTENT
+    assert json.loads(dumps(CONTENT, depth, width=20)) == CONTENT
 
 
 def test_neighbours_without_parts_share_a_line():
-    assert dumps(CONTENT, 3).splitlines() == [
+    assert dumps(CONTENT, 3, width=0).splitlines() == [
         "{", ' "a": 1, "b": "x",', ' "rows": [', "  {", '   "seed": 0,', '   "arms": {"y": [1.5, null], "z": []}',
         "  },", "  {}", " ],", ' "c": true', "}",
     ]  # fmt: skip
+
+
+def test_what_is_short_is_not_divided():
+    assert dumps(CONTENT, 3).splitlines() == [json.dumps(CONTENT)]
+    assert dumps(CONTENT, 4, width=40).splitlines() == [
+        "{", ' "a": 1, "b": "x",', ' "rows": [', "  {", '   "seed": 0,', '   "arms": {"y": [1.5, null], "z": []}',
+        "  },", "  {}", " ],", ' "c": true', "}",
+    ]  # fmt: skip
+    assert max(map(len, dumps({"rows": [{"x": list(range(50))}] * 3}, 9).splitlines())) <= 200
 
 
 def test_figures_have_eight_digits(tmp_path):
