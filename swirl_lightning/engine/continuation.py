@@ -6,7 +6,7 @@ Shape letters: P prompts, N rows, T scored tokens of a row, M distinct predictio
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -37,6 +37,14 @@ class Scores(NamedTuple):
     plain_logp: Tensor | None = None
     entropy: Tensor | None = None
 
+    def of(self, rows: Tensor, width: int | None = None) -> Scores:
+        """Those of some rows, of which no more than ``width`` tokens are scored."""
+        logp, plain = self.logp[rows, :width], self.plain_logp
+        if plain is not None:
+            plain = logp if plain is self.logp else plain[rows, :width]
+        entropy = None if self.entropy is None else self.entropy[rows, :width]
+        return Scores(logp, self.mask[rows, :width], plain, entropy)
+
 
 class Continuation(ABC):
     """A few prompts, and the texts that continue them, which may be given in several pieces.
@@ -58,9 +66,9 @@ class Continuation(ABC):
     @abstractmethod
     def score(
         self, prompt_of_N: Sequence[int], rows: Sequence[Ids], scored: Sequence[int], *,
-        temperature: float, support: Tensor | None, plain: bool,
+        temperature: float, support: Tensor | None, plain: bool, shown: Collection[int] = (),
     ) -> Scores:  # fmt: skip
-        """Log-probs of the last ``scored[n]`` tokens of each row; see :meth:`Policy.logprobs`."""
+        """Log-probs of the last ``scored[n]`` tokens of each row; see :meth:`Policy.accumulate`."""
 
     @abstractmethod
     def sample(self, prompt_of_S: Sequence[int], uniform_ST: Tensor, sampling: Sampling) -> Samples:
@@ -78,13 +86,13 @@ class SharedPrompts(Continuation):
 
     def score(
         self, prompt_of_N: Sequence[int], rows: Sequence[Ids], scored: Sequence[int], *,
-        temperature: float, support: Tensor | None, plain: bool,
+        temperature: float, support: Tensor | None, plain: bool, shown: Collection[int] = (),
     ) -> Scores:  # fmt: skip
         """The form follows from the case: packed where nothing is shared or gradients are checkpointed, else cache."""
         checkpoints = _checkpointed_layers(self.model) if torch.is_grad_enabled() else []
         forest = plant(
-            self.prompts, prompt_of_N, rows, scored, forced=self.answer.forced, one_lane=bool(checkpoints),
-            device=self.model.device,
+            self.prompts, prompt_of_N, rows, scored, forced=self.answer.forced, apart=shown,
+            one_lane=bool(checkpoints), device=self.model.device,
         )  # fmt: skip
         if checkpoints or (self.pieces == 1 and self.prefix is None and len(rows) <= len(self.prompts)):
             with _checkpointing(checkpoints):
@@ -95,21 +103,26 @@ class SharedPrompts(Continuation):
         self.tokens += int(forest.mask.sum())
         n_M, t_M = forest.scored
         weight_VD, bias_V = head_rows(self.model, self.answer)
-        given = (hidden_MD, weight_VD, forest.targets - self.answer.first)
-        bent = temperature != 1 or support is not None
-        logp_M, entropy_M = token_logprobs(
-            *given, bias_V=bias_V, temperature=temperature,
-            support_MK=None if support is None else places_of(support[n_M, t_M], self.answer),
-            entropy=plain and not bent,
-        )  # fmt: skip
-        plain_M = logp_M
-        if plain and bent:
-            plain_M, entropy_M = token_logprobs(*given, bias_V=bias_V, entropy=True)
+        target_M = forest.targets - self.answer.first
+
+        def logprobs(its: Tensor | slice, **options: Any) -> tuple[Tensor, Tensor | None]:
+            return token_logprobs(hidden_MD[its], weight_VD, target_M[its], bias_V=bias_V, **options)
+
+        everywhere, entropy_M, bent = slice(None), None, temperature != 1 or support is not None
+        if plain or shown or not bent:
+            plain_M, entropy_M = logprobs(everywhere, entropy=plain)
+            logp_M = plain_M
+        if bent:
+            sampled_M = torch.tensor([n not in shown for n in n_M.tolist()], device=hidden_MD.device)
+            its = sampled_M if shown else everywhere
+            ids_MK = None if support is None else places_of(support[n_M[its], t_M[its]], self.answer)
+            bent_M, _ = logprobs(its, temperature=temperature, support_MK=ids_MK)
+            logp_M = logp_M.masked_scatter(sampled_M, bent_M) if shown else bent_M
         logp = _by_row(logp_M, forest)
         return Scores(
             logp=logp,
             mask=forest.prediction_of >= 0,
-            plain_logp=_by_row(plain_M, forest) if plain and bent else logp if plain else None,
+            plain_logp=(_by_row(plain_M, forest) if bent else logp) if plain else None,
             entropy=None if entropy_M is None else _by_row(entropy_M, forest),
         )
 

@@ -77,7 +77,7 @@ class _Lane:
     parents: list[int] = field(default_factory=list)
     depths: list[int] = field(default_factory=list)
     children: dict[tuple[int, int], int] = field(default_factory=dict)
-    predictions: dict[tuple[int, int], int] = field(default_factory=dict)
+    predictions: dict[tuple[int, int, bool], int] = field(default_factory=dict)
 
     def path(self, row: Ids) -> list[int]:
         """The node that predicts each token of the row, after adding those that are missing."""
@@ -95,7 +95,8 @@ class _Lane:
 
 def plant(
     prompts: Sequence[Ids], prompt_of_N: Sequence[int], rows: Sequence[Ids], scored: Sequence[int], *,
-    forced: Container[int] = (), one_lane: bool = False, device: torch.device | str = "cpu",
+    forced: Container[int] = (), apart: Container[int] = (), one_lane: bool = False,
+    device: torch.device | str = "cpu",
 ) -> Forest:  # fmt: skip
     """Merge rows into trees.
 
@@ -105,6 +106,7 @@ def plant(
         rows: N rows of ids. The last token of a row is predicted and never read.
         scored: how many tokens at the end of each row are predicted.
         forced: places among the scored tokens that nothing predicts.
+        apart: rows whose predictions are made of another distribution, and so are none of the other rows'.
         one_lane: whether all the nodes of a prompt go into one lane.
         device: where the tensors go.
     """
@@ -114,10 +116,8 @@ def plant(
     made: list[tuple[int, int, int, int, int]] = []  # predictions: lane, node, target, and row and place in it
     prediction_of = [[-1] * max(scored) for _ in rows]
     for p, group in _groups(prompt_of_N, rows):
-        longest = max(len(rows[n]) - 1 for n in group)
-        total = sum(len(rows[n]) - 1 for n in group)
-        capacity = total if one_lane else max(longest, LANE, len(prompts[p]) // 4)
-        capacity = -(-total // max(-(-total // max(capacity, 1)), 1))  # lanes of like length
+        lengths = [len(rows[n]) - 1 for n in group]
+        longest, capacity = max(lengths), sum(lengths) if one_lane else lanes_of(len(prompts[p]), lengths)[1]
         lanes.append(_Lane(p))
         for n in group:
             if lanes[-1].tokens and len(lanes[-1].tokens) + len(rows[n]) - 1 > max(capacity, longest):
@@ -128,7 +128,7 @@ def plant(
             for t, key in enumerate(zip(path[start:], rows[n][start:], strict=True)):
                 if t in forced:
                     continue
-                prediction = lane.predictions.setdefault(key, len(made))
+                prediction = lane.predictions.setdefault((*key, n in apart), len(made))
                 if prediction == len(made):
                     made.append((len(lanes) - 1, *key, n, t))
                 prediction_of[n][t] = prediction
@@ -146,6 +146,18 @@ def plant(
         scored=(scored_n, scored_t),
         prediction_of=torch.tensor(prediction_of),
     ).to(device)
+
+
+def lanes_of(prompt: int, lengths: Sequence[int]) -> tuple[int, int]:
+    """How many lanes the nodes of a prompt's rows take, all different, and of what width each; lanes of like width.
+
+    Args:
+        prompt: its tokens.
+        lengths: nodes of each row.
+    """
+    total = sum(lengths)
+    lanes = max(-(-total // max(*lengths, LANE, prompt // 4)), 1)
+    return lanes, max(-(-total // lanes), *lengths)
 
 
 def _lone(

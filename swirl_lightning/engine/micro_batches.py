@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 
 import torch
 
+from swirl_lightning.engine.forest import lanes_of
 from swirl_lightning.types import Ids
 
 T = TypeVar("T")
@@ -65,16 +66,19 @@ def micro_batches(
     rows: dict[int, list[int]] = {}
     for n, p in enumerate(prompt_of_N):
         rows.setdefault(p, []).append(n)
-    longest = {p: len(prompts[p]) + max(lengths_N[n] for n in group) for p, group in rows.items()}
-    order = sorted(rows, key=lambda p: (longest[p], p))
+    lanes = {p: lanes_of(len(prompts[p]), [lengths_N[n] for n in group]) for p, group in rows.items()}
+    order = sorted(rows, key=lambda p: (len(prompts[p]) + lanes[p][1], p))
     best: list[tuple[int, int]] = [(0, 0)]  # cost of the first groups in tokens, and where their last batch begins
-    for end, last in enumerate(order, 1):
-        together, choices = 0, []
+    for end in range(1, len(order) + 1):
+        together = prompt = width = count = 0
+        choices = []
         for start in reversed(range(end)):
-            together += len(rows[order[start]])
+            p = order[start]
+            together += len(rows[p])
             if size is not None and together > size and end - start > 1:
                 break
-            choices.append((best[start][0] + (end - start) * longest[last] + calls * CALL, start))
+            prompt, width, count = max(prompt, len(prompts[p])), max(width, lanes[p][1]), count + lanes[p][0]
+            choices.append((best[start][0] + (end - start) * prompt + count * width + calls * CALL, start))
         best.append(min(choices))
     batches, end = [], len(order)
     while end:

@@ -5,7 +5,7 @@ Shape letters: N rows, T scored tokens of a row, S samples, K support size, V vo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ class PlainTexts(Continuation):
 
     def score(
         self, prompt_of_N: Sequence[int], rows: Sequence[Ids], scored: Sequence[int], *,
-        temperature: float, support: Tensor | None, plain: bool,
+        temperature: float, support: Tensor | None, plain: bool, shown: Collection[int] = (),
     ) -> Scores:  # fmt: skip
         """One text after the other."""
         answer = self.answer
@@ -39,8 +39,8 @@ class PlainTexts(Continuation):
                 plain_TV = logits_TV.log_softmax(dim=-1)
                 plains.append(plain_TV.gather(1, target_T1)[:, 0].float())
                 entropies.append(torch.special.entr(plain_TV.detach().exp()).sum(dim=-1).float())
-            logits_TV = logits_TV / temperature
-            if support is not None:
+            logits_TV = logits_TV if n in shown else logits_TV / temperature
+            if support is not None and n not in shown:
                 its_TK = places_of(support[n, : scored[n]], answer)
                 logits_TV = logits_TV.masked_fill(~_allowed(its_TK, logits_TV) & chosen_T[:, None], -torch.inf)
             logps.append(logits_TV.log_softmax(dim=-1).gather(1, target_T1)[:, 0].float())

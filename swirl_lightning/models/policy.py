@@ -5,7 +5,7 @@ Shape letters: P prompts, G samples per prompt, S = P * G samples, N rows, T tok
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 import torch
@@ -149,6 +149,7 @@ class Policy:
         temperature: float = 1.0,
         support: Tensor | None = None,
         plain: bool = False,
+        shown: Collection[int] = (),
     ) -> list[R]:
         """Add the gradient of a sum over rows to the policy's weights, one micro-batch after the other.
 
@@ -163,13 +164,15 @@ class Policy:
             temperature: of the distribution.
             support: ids the distribution is restricted to. [N, T, K]
             plain: whether log-probs and entropies at temperature 1, over all allowed ids, are wanted too.
+            shown: rows that were not sampled: their log-probs are those at temperature 1, over all allowed ids. They
+                have no support, and come after all that have one.
 
         Returns:
             What ``objective`` gave beside the loss, for each micro-batch.
         """
 
         def work(piece: Sequence[int], opened: Continuation, of: Sequence[int]) -> R:
-            scores = _score(opened, of, piece, rows, scored, support, temperature, plain)
+            scores = _score(opened, of, piece, rows, scored, support, temperature, plain, shown)
             loss, result = objective(torch.tensor(piece, device=scores.logp.device), scores)
             loss.backward()
             return result
@@ -213,7 +216,7 @@ class Policy:
 
 def _score(
     opened: Continuation, prompt_of_n: Sequence[int], piece: Sequence[int], rows: Sequence[Ids], scored: Sequence[int],
-    support: Tensor | None, temperature: float, plain: bool,
+    support: Tensor | None, temperature: float, plain: bool, shown: Collection[int] = (),
 ) -> Scores:  # fmt: skip
     """Scores of the rows of one piece.
 
@@ -222,9 +225,11 @@ def _score(
     """
     for n in piece:
         opened.answer.check(rows[n][len(rows[n]) - scored[n] :])
+    if support is not None:
+        support = support[[0 if n in shown else n for n in piece]]  # nobody reads that of a row that was shown
     return opened.score(
-        prompt_of_n, [rows[n] for n in piece], [scored[n] for n in piece],
-        temperature=temperature, support=None if support is None else support[list(piece)], plain=plain,
+        prompt_of_n, [rows[n] for n in piece], [scored[n] for n in piece], temperature=temperature, support=support,
+        plain=plain, shown=frozenset(i for i, n in enumerate(piece) if n in shown),
     )  # fmt: skip
 
 

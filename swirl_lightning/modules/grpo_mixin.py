@@ -22,7 +22,9 @@ from swirl_lightning.modules.learning import (
     Experience,
     GRPOObjective,
     GRPOOptions,
+    JointObjective,
     Lesson,
+    Shown,
     SupervisedObjective,
     Update,
 )
@@ -85,7 +87,7 @@ class GRPOMixin(ABC):
         return RoleShape(
             self.role, self.grpo.group_size, self.max_new_tokens, self.sampling.truncated,
             compared=bool(self.grpo.beta) or self.grpo.inner_steps > 1, anchored=bool(self.grpo.anchor),
-            choices=choices,
+            choices=choices, lessons=len(self.lessons(())),
         )  # fmt: skip
 
     def begin(self, policy: Policy, reference: Policy) -> None:
@@ -187,26 +189,60 @@ class GRPOMixin(ABC):
             tokens=mean_over_processes(tokens, rewards_N.device),
         )
 
-    def reinforce(self, experience: Experience) -> Update:
-        """Add the gradient of the GRPO loss on the experience to the policy's weights, in micro-batches."""
+    def reinforce(self, experience: Experience, lessons: Sequence[Lesson] = ()) -> Update:
+        """Add the gradients of the GRPO loss and of lessons to the policy's weights, in micro-batches.
+
+        A prompt that rollouts and lessons share passes through the model once.
+
+        Raises:
+            ValueError: a lesson's answers are not what the role writes.
+        """
         rollouts = experience.rollouts
+        (rows, scored), N = rollouts.sampled(), len(rollouts.completions)
+        shown = self._shown(lessons, rollouts.prompts)
+        if shown.answer is not None:
+            raise ValueError("lessons beside rollouts have the answers that the role writes")
+        objective = JointObjective(GRPOObjective(experience, self.grpo), SupervisedObjective(shown.weights))
         parts = self.policy.accumulate(
-            rollouts.prompts, rollouts.prompt_of, *rollouts.sampled(), GRPOObjective(experience, self.grpo),
-            temperature=self.sampling.temperature, support=rollouts.support, plain=True,
+            shown.prompts, torch.tensor([*rollouts.prompt_of.tolist(), *shown.prompt_of]), [*rows, *shown.rows],
+            [*scored, *map(len, shown.rows)], objective, temperature=self.sampling.temperature,
+            support=rollouts.support, plain=True, shown=range(N, N + len(shown.rows)),
         )  # fmt: skip
         return Update(*torch.stack(parts).sum(0).tolist())
 
-    def study(self, lesson: Lesson) -> float:
-        """Add the gradient of the weighted supervised loss to the policy's weights. Returns the loss without weight.
+    def study(self, lessons: Sequence[Lesson]) -> float:
+        """Add the gradient of weighted supervised losses to the policy's weights. Returns their weighted sum.
 
-        The loss is the negative mean log-prob per token of the targets of all processes, end token included.
+        The loss of a lesson is the negative mean log-prob per token of the targets of all processes, end token
+        included.
         """
-        answer = lesson.answer or self.policy.answer
-        rows = list(map(answer.row, lesson.targets))
-        lengths = list(map(len, rows))
-        normalizer = mean_over_processes(float(sum(map(answer.chosen, lengths))), self.policy.parameters()[0].device)
-        objective = SupervisedObjective(normalizer, lesson.weight)
-        return sum(self.policy.accumulate(lesson.prompts, torch.arange(len(rows)), rows, lengths, objective, answer))
+        shown = self._shown(lessons)
+        return sum(
+            self.policy.accumulate(
+                shown.prompts, torch.tensor(shown.prompt_of), shown.rows, list(map(len, shown.rows)),
+                SupervisedObjective(shown.weights), shown.answer,
+            )
+        )  # fmt: skip
+
+    def _shown(self, lessons: Sequence[Lesson], prompts: Sequence[Ids] = ()) -> Shown:
+        """The lessons' targets as rows behind ``prompts`` and those that are not among them."""
+        answer = lessons[0].answer if lessons else None
+        if any(lesson.answer != answer for lesson in lessons):
+            raise ValueError("lessons of one update have answers of one kind")
+        its, device = answer or self.policy.answer, self.policy.parameters()[0].device
+        found, place = list(prompts), {prompt: p for p, prompt in enumerate(prompts)}
+        prompt_of, rows, weights = [], [], []
+        for lesson in lessons:
+            targets = list(map(its.row, lesson.targets))
+            normalizer = mean_over_processes(float(sum(its.chosen(len(row)) for row in targets)), device)
+            for prompt, row in zip(lesson.prompts, targets, strict=True):
+                if prompt not in place:
+                    place[prompt] = len(found)
+                    found.append(prompt)
+                prompt_of.append(place[prompt])
+                rows.append(row)
+                weights.append(lesson.weight / normalizer)
+        return Shown(found, prompt_of, rows, torch.tensor(weights), answer)
 
     def _old_logprobs(self, rollouts: Rollouts) -> Tensor:
         """Log-probs of the sampled tokens under the very distribution that they were drawn from. [N, T]"""

@@ -103,6 +103,7 @@ class Update(NamedTuple):
         clip_fraction: share of tokens whose ratio was clipped.
         entropy: of the policy, in nats per token, at temperature 1 with every token allowed.
         sequence_kl: KL of whole completions to the reference, in nats, as above; 0 without a reference.
+        supervised: weighted supervised losses beside the GRPO loss.
     """
 
     loss: float
@@ -110,6 +111,7 @@ class Update(NamedTuple):
     clip_fraction: float
     entropy: float
     sequence_kl: float
+    supervised: float = 0.0
 
 
 class Lesson(NamedTuple):
@@ -136,7 +138,7 @@ class GRPOObjective:
     options: GRPOOptions
 
     def __call__(self, rows_n: Tensor, scores: Scores) -> tuple[Tensor, Tensor]:
-        """The rows' share of the loss, and of the five figures of :class:`Update`. [5]"""
+        """The rows' share of the loss, and of the first five figures of :class:`Update`. [5]"""
         rollouts, options = self.experience.rollouts, self.options
         counts_N = rollouts.counts
         weight_n, width = counts_N[rows_n], scores.mask.shape[1]
@@ -168,14 +170,51 @@ class GRPOObjective:
         return part.loss, torch.stack(figures)
 
 
+class Shown(NamedTuple):
+    """Lessons as rows behind their prompts, each of which is there once.
+
+    Args:
+        prompts: P prompts as ids.
+        prompt_of: prompt of each row. N
+        rows: the targets, with what ends them. N
+        weights: what the log-probs of each row count. [N]
+        answer: what the targets are; None: what the role writes.
+    """
+
+    prompts: Sequence[Ids]
+    prompt_of: list[int]
+    rows: list[Ids]
+    weights: Tensor
+    answer: Answer | None
+
+
 @dataclass(frozen=True)
 class SupervisedObjective:
-    """Minus the sum of the targets' log-probs, over ``normalizer`` tokens."""
+    """Minus the weighted sum of the log-probs of all rows. [N]"""
 
-    normalizer: float
-    weight: float
+    weights: Tensor
 
     def __call__(self, rows_n: Tensor, scores: Scores) -> tuple[Tensor, float]:
-        """The rows' share of the weighted loss, and of the plain one."""
-        value = -scores.logp.sum() / self.normalizer
-        return self.weight * value, float(value.detach())
+        """The rows' share of the loss, twice."""
+        value = -(self.weights.to(scores.logp)[rows_n] * scores.logp.sum(1)).sum()
+        return value, float(value.detach())
+
+
+@dataclass(frozen=True)
+class JointObjective:
+    """The GRPO loss of the experience's rows, and what is shown by those behind them, in one pass of the model."""
+
+    sampled: GRPOObjective
+    shown: SupervisedObjective
+
+    def __call__(self, rows_n: Tensor, scores: Scores) -> tuple[Tensor, Tensor]:
+        """The rows' share of both losses, and of the figures of :class:`Update`. [6]"""
+        N, width = self.sampled.experience.rollouts.mask.shape
+        own, others = rows_n < N, rows_n >= N
+        loss, figures = scores.logp.new_zeros(()), scores.logp.new_zeros(6)
+        if own.any():
+            loss, figures[:5] = self.sampled(rows_n[own], scores.of(own, width))
+        if others.any():
+            value, shown = self.shown(rows_n[others] - N, scores.of(others))
+            loss, figures[-1] = loss + value, shown
+        return loss, figures

@@ -69,14 +69,23 @@ class Memory:
         return self.shape
 
     def peak(self, work: Pass, rows: int) -> Parts:
-        """The fullest moment of a pass with ``rows`` rows at a time; the weights alone where no more is known."""
+        """The fullest moment of a pass with ``rows`` rows at a time; the weights alone where no more is known.
+
+        Of rows of two shapes that pass together, fewer than all take no more than as many of the larger shape.
+        """
         if not self.known:
             return self.resident(work.learners) + Parts(device=CUDA_CONTEXT if self.gpu else HOST)
-        moments = {"generation": self._generation, "scoring": self._scoring, "update": self._update}[work.kind]
-        found = max(moments(work, min(rows, work.rows)), key=lambda parts: parts.total)
+        found = self._moment(work, rows)
+        if work.beside:
+            others = self._moment(work.beside, rows)
+            found = found + others if rows >= work.most else max(found, others, key=lambda parts: parts.total)
         device = CUDA_CONTEXT + FRAGMENTATION * found.total if self.gpu else HOST
         kept = Parts() if work.kind == "generation" else Parts(head=self._kept(work))
         return self.resident(work.learners) + found + kept + Parts(device=device)
+
+    def _moment(self, work: Pass, rows: int) -> Parts:
+        moments = {"generation": self._generation, "scoring": self._scoring, "update": self._update}[work.kind]
+        return max(moments(work, min(rows, work.rows)), key=lambda parts: parts.total)
 
     def resident(self, learners: int = 1) -> Parts:
         """Weights, and what belongs to those that learn; gradients twice, for the undo of a micro-batch."""

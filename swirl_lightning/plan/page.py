@@ -55,7 +55,7 @@ class Plan:
 
     def rows(self, work: Pass) -> int:
         """Rows of a pass at a time."""
-        return min(getattr(self.sizes, work.kind) or work.rows, work.rows)
+        return min(getattr(self.sizes, work.kind) or work.most, work.most)
 
     @property
     def peak(self) -> tuple[Pass, Parts]:

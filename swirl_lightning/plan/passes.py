@@ -64,6 +64,7 @@ class Pass:
         learners: weight sets with moments and gradients meanwhile.
         support: how wide that support is.
         choices: ids that may be chosen, which have a row of the head; None: all.
+        beside: other texts that pass together with these.
     """
 
     kind: Kind
@@ -77,11 +78,17 @@ class Pass:
     learners: int = 1
     support: int = SUPPORT
     choices: int | None = None
+    beside: Pass | None = None
 
     @property
     def rows(self) -> int:
-        """Rows of a batch."""
+        """Rows of a batch, without those beside them."""
         return self.groups * self.group_size
+
+    @property
+    def most(self) -> int:
+        """Rows of a batch in all."""
+        return self.rows + (self.beside.most if self.beside else 0)
 
     def alone(self) -> Pass:
         """The same work where each text passes by itself, with nothing shared."""

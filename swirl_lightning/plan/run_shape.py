@@ -20,6 +20,7 @@ class RoleShape:
         compared: whether log-probs beside the policy's own are needed: for a KL term, or several inner steps.
         anchored: whether labels stand beside the RL loss.
         choices: ids that it may write; None: all.
+        lessons: texts that it learns from one labelled transition.
     """
 
     name: Role
@@ -29,6 +30,7 @@ class RoleShape:
     compared: bool
     anchored: bool
     choices: int | None = None
+    lessons: int = 1
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,15 @@ class RunShape:
     exact_rewards: bool = True
     whole_states: bool = False
 
-    def reinforce(self, learner: RoleShape, scorer: RoleShape, batch_size: int) -> list[Pass]:
-        """A GRPO update: sample, score, compare with the reference, learn."""
+    def reinforce(self, learner: RoleShape, scorer: RoleShape, batch_size: int, shown: int = 0) -> list[Pass]:
+        """A GRPO update: sample, score, compare with the reference, learn.
+
+        Args:
+            learner: the role that learns.
+            scorer: the role that judges.
+            batch_size: prompts.
+            shown: texts beside the samples that the learner is shown.
+        """
         samples = Pass(
             "generation", f"{learner.name} samples", batch_size, learner.group_size, self.max_tokens,
             learner.max_new_tokens, truncated=learner.truncated, choices=learner.choices,
@@ -65,7 +74,13 @@ class RunShape:
             exact=self.exact_rewards, choices=scorer.choices,
         )  # fmt: skip
         compared = [replace(samples, kind="scoring", name="reference")] if learner.compared else []
-        return [samples, asked, *compared, replace(samples, kind="update", name=f"{learner.name} learns")]
+        beside = replace(self.on_labels(learner, shown), prompt=self.max_tokens) if shown else None
+        return [
+            samples,
+            asked,
+            *compared,
+            replace(samples, kind="update", name=f"{learner.name} learns", beside=beside),
+        ]
 
     def latent_actions(self, batch_size: int) -> Pass:
         """The IDM's own action for each transition."""
@@ -75,10 +90,10 @@ class RunShape:
             truncated=truncated, choices=self.idm.choices,
         )  # fmt: skip
 
-    def on_labels(self, role: RoleShape, batch_size: int) -> Pass:
+    def on_labels(self, role: RoleShape, texts: int) -> Pass:
         """A supervised update of a role."""
         row = min(role.max_new_tokens, self.max_tokens - 1)
-        return Pass("update", f"{role.name} on labels", batch_size, 1, self.max_tokens - row, row, choices=role.choices)
+        return Pass("update", f"{role.name} on labels", texts, 1, self.max_tokens - row, row, choices=role.choices)
 
     def evaluation(self, batch_size: int) -> list[Pass]:
         """Greedy answers and the log-probs of the true ones, of both roles."""

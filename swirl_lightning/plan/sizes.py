@@ -29,7 +29,7 @@ def choose(memory: Memory, passes: Sequence[Pass], room: float) -> MicroBatchSiz
     sizes: dict[str, int | None] = {}
     for kind in KINDS:
         works = [work for work in passes if work.kind == kind]
-        most = max((work.rows for work in works), default=1)
+        most = max((work.most for work in works), default=1)
 
         def fits(rows: int, works: Sequence[Pass] = works) -> bool:
             return all(memory.peak(work, rows).total <= room for work in works)

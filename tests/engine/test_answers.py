@@ -215,7 +215,7 @@ def pictures(ready_swirl):
 @pytest.mark.parametrize("engine", ["auto", "plain"])
 def test_the_supervised_loss_is_the_mean_over_what_is_chosen(pictures, plain_logits, engine):
     model = pictures(engine=engine)
-    model.fwm.study(Lesson(PROMPTS, PICTURES))
+    model.fwm.study([Lesson(PROMPTS, PICTURES)])
     ours = [p.grad.clone() for p in model.fwm.policy.parameters()]
     network = model.weights.activate("fwm")
     logps = [

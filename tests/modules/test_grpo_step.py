@@ -6,9 +6,10 @@ import math
 import pytest
 import torch
 
-from swirl_lightning.engine import GREEDY
+from swirl_lightning.engine import GREEDY, MicroBatchSizes
 from swirl_lightning.engine.rollouts import Rollouts
 from swirl_lightning.modules.learning import Lesson
+from swirl_lightning.types import Answer
 
 PROMPTS = ((7, 8, 9, 10), (30, 31))
 COMPLETIONS = ((), (40, 41), (50,), (60, 61, 62, 63))
@@ -230,13 +231,54 @@ def test_supervise(phase_swirl, whole_text_logps):
     """Minus the mean log-prob per token at temperature 1, end token included, whatever the sampling temperature."""
     model, _ = phase_swirl("sft", fwm={"temperature": 0.5, "top_k": 3})
     eos, targets = model.codec.eos, [(40, 41, 42), ()]
-    loss, ours = accumulated(model.fwm, model.fwm.study, Lesson(PROMPTS, targets))
+    loss, ours = accumulated(model.fwm, model.fwm.study, [Lesson(PROMPTS, targets)])
     logps = [whole_text_logps(model.fwm.policy, p, (*target, eos)) for p, target in zip(PROMPTS, targets, strict=True)]
     expected = -torch.cat(logps).mean()
     assert loss == pytest.approx(expected.item(), abs=1e-5)
     theirs = torch.autograd.grad(expected, model.fwm.policy.parameters())
     for a, b in zip(ours, theirs, strict=True):
         assert (a - b).norm() <= 1e-4 * b.norm() + 1e-6
+
+
+@pytest.mark.parametrize("engine", ["auto", "plain"])
+@pytest.mark.parametrize("size", [None, 2])
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.7}, {"temperature": 0.7, "top_p": 0.9}], ids=str)
+def test_lessons_beside_rollouts_count_what_they_count_alone(options, size, engine, phase_swirl):
+    """Values and gradients, whatever the completions were sampled with; a shared prompt is read once.
+
+    A target is one of the completions, another one is longer than all; a prompt is one of the rollouts'.
+    """
+    model, _ = phase_swirl(fwm={"beta": 0.2} | options, engine=engine)
+    role = model.fwm
+    role.policy.sizes = MicroBatchSizes(update=size)
+    (rollouts, rewards), _ = distinct_and_expanded(model, support="top_p" in options)
+    lessons = [
+        Lesson((PROMPTS[1], (3, 4, 5)), [COMPLETIONS[2], (41, 43, 45, 47, 49, 51)], 0.7),
+        Lesson((PROMPTS[1], PROMPTS[0], PROMPTS[1]), [COMPLETIONS[2], (77,), (50, 51)], 0.2),
+    ]
+    read = model.fwm.policy.gradient_tokens
+    update, grpo = step(role, rollouts, rewards)
+    value, supervised = accumulated(role, role.study, lessons)
+    apart, read = role.policy.gradient_tokens - read, role.policy.gradient_tokens
+    together, gradients = accumulated(role, role.reinforce, role.experience(rollouts, rewards, PROMPTS), lessons)
+    torch.testing.assert_close(torch.tensor(together[:5]), update[:5], atol=1e-6, rtol=1e-5)
+    assert update[5] == 0
+    assert together.supervised == pytest.approx(value, rel=1e-5)
+    assert abs(value) > 0.1
+    for ours, one, other in zip(gradients, grpo, supervised, strict=True):
+        assert (ours - one - other).norm() <= 1e-5 * (one + other).norm()
+    saved = apart - (role.policy.gradient_tokens - read)
+    assert saved == (sum(map(len, PROMPTS)) + 1 if engine == "auto" and size is None else saved)  # 1: 50 is a node once
+
+
+def test_lessons_of_other_answers_are_refused(phase_swirl):
+    model, _ = phase_swirl("sft")
+    (rollouts, rewards), _ = distinct_and_expanded(model)
+    other = Lesson(PROMPTS, [(40,), (41,)], answer=Answer(end=7))
+    with pytest.raises(ValueError, match="of one kind"):
+        model.fwm.study([Lesson(PROMPTS, [(40,), (41,)]), other])
+    with pytest.raises(ValueError, match="beside rollouts"):
+        model.fwm.reinforce(model.fwm.experience(rollouts, rewards, PROMPTS), [other])
 
 
 def test_answers(phase_swirl):

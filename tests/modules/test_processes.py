@@ -47,7 +47,7 @@ def gradients(model, prompts, share):
         average_gradients(role.policy.parameters())
         return torch.cat([p.grad.flatten() for p in role.policy.parameters()])
 
-    results = {"sft": gradient(role.study, Lesson(rollouts.prompts, [(40,) * (3 * p) for p in share]))}
+    results = {"sft": gradient(role.study, [Lesson(rollouts.prompts, [(40,) * (3 * p) for p in share])])}
     for kind in ("grpo", "dr_grpo", "dapo"):
         for scale in ("group", "batch", "none"):
             role.grpo = replace(role.grpo, loss=kind, advantage_scale=scale)

@@ -70,7 +70,7 @@ def test_scoring_text_is_the_training_text(phase, lora, phase_swirl, spy):
                 targets.append(codes[p].y)
     trained = spy(scorer.policy, "accumulate")
     model.weights.set_trainable(scorer.policy.name)
-    scorer.study(Lesson(prompts, targets))
+    scorer.study([Lesson(prompts, targets)])
     assert seen["scored"] == texts_of(trained)
     assert all(text[-1] == model.codec.eos for text, _ in seen["scored"])
 
@@ -82,8 +82,7 @@ def test_supervision_reads_the_same_prompts(phase_swirl, spy):
     for role in (model.fwm, model.idm):
         calls = spy(role.policy, "accumulate")
         codes = [model.codec.encode(t) for t in batch]
-        for lesson in role.lessons(codes):
-            role.study(lesson)
+        role.study(role.lessons(codes))
         parts = [(c.x, c.z, c.y) if role is model.fwm else (c.x, c.y, c.z) for c in codes]
         make = layout.forward if role is model.fwm else layout.inverse
         expected = [(make(x, given) + target + (model.codec.eos,), len(target) + 1) for x, given, target in parts]

@@ -35,7 +35,7 @@ def supervised(role, *lessons):
     """A supervised loss and its gradient."""
     for p in role.policy.parameters():
         p.grad = None
-    return sum(lesson.weight * role.study(lesson) for lesson in lessons), gradient_of(role)
+    return role.study(lessons), gradient_of(role)
 
 
 def lessons(model, role, transitions):
@@ -190,7 +190,7 @@ def test_groups_below_the_smallest_spread_count_as_without_variance(phase_swirl)
     model.reward = reward
     seen = []
     reinforce = model.fwm.reinforce
-    model.fwm.reinforce = lambda experience: seen.append(experience) or reinforce(experience)
+    model.fwm.reinforce = lambda experience, lessons: seen.append(experience) or reinforce(experience, lessons)
     figures = PHASES["vim"].step(model, Batch(data.state_only[:3], []))
     assert figures["zero_variance_groups"] == pytest.approx(2 / 3)
     advantages, prompt_of = seen[0].advantages, seen[0].rollouts.prompt_of

@@ -142,6 +142,33 @@ def test_peak_of_a_pass(case, kind):
     assert predicted == pytest.approx(measured, rel=0.15)
 
 
+@pytest.mark.parametrize("case", ["all", "some"])
+def test_texts_of_another_shape_beside_a_group(case):
+    """All together: within 15 %; fewer at a time than all: as the plan of the larger shape."""
+    weights, memory = made()
+    L, G, T, shown = 384, 2, 16, 3
+    prompts = [tuple(torch.randint(1, 4096, (L,)).tolist()) for _ in range(1 + shown)]
+    rows = [tuple(torch.randint(1, 4096, (T,)).tolist()) for _ in range(G + shown)]
+    prompt_of = torch.tensor([0] * G + list(range(1, shown + 1)))
+    work = Pass("update", "", 1, G, L, T, beside=Pass("update", "", shown, 1, L, T))
+    size = work.most if case == "all" else 3
+    policy = Policy(weights, "a", Answer(), sizes=MicroBatchSizes(update=size))
+    weights.set_trainable("a")
+    for parameter in policy.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+
+    def update():
+        policy.accumulate(
+            prompts, prompt_of, rows, [T] * len(rows), lambda _, scores: (scores.logp.sum(), 0), plain=True,
+            temperature=0.7, shown=range(G, G + shown),
+        )  # fmt: skip
+
+    measured = peak_bytes(update)
+    parts = memory.peak(work, size)
+    predicted = parts.cache + parts.activations + parts.head + sum(p.nbytes for p in policy.parameters())
+    assert predicted == pytest.approx(measured, rel=0.15)
+
+
 @pytest.mark.parametrize("kind", ["generation", "scoring", "update"])
 def test_a_head_that_is_confined_to_some_ids(kind):
     """Of 32,768 ids 8,192 may be chosen: logits, log-probs and draws are as narrow; within 15 % of the bytes."""

@@ -110,9 +110,7 @@ class Phase(ABC):
 def teach(run: Run, role: GRPOMixin, lessons: Sequence[Lesson]) -> tuple[float, float]:
     """One supervised update of a role. Returns the weighted sum of the losses, and the norm of the gradient."""
     run.updates.zero_grad(role)
-    loss = 0.0
-    for lesson in lessons:
-        loss += lesson.weight * role.study(lesson)
+    loss = role.study(lessons)
     return loss, run.updates.step(role, loss)
 
 

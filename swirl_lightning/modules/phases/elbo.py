@@ -42,6 +42,5 @@ class ELBO(Phase):
         return figures
 
     def passes(self, shape: RunShape, batch_size: int) -> list[Pass]:
-        """The GRPO update of the IDM, and the labels beside it."""
-        labels = [shape.on_labels(shape.idm, batch_size)] if shape.idm.anchored else []
-        return [*shape.reinforce(shape.idm, shape.fwm, batch_size), *labels]
+        """The GRPO update of the IDM, with what is shown beside it."""
+        return shape.reinforce(shape.idm, shape.fwm, batch_size, batch_size * shape.idm.anchored * shape.idm.lessons)

@@ -72,10 +72,9 @@ def reinforce(
     for step in range(learner.grpo.inner_steps):
         with updates.clock("update"):
             updates.zero_grad(learner)
-            update = learner.reinforce(experience)
-            loss, sequence_kl = update.loss, sequence_kl if step else update.sequence_kl  # as the policy sampled
-            for lesson in lessons:
-                loss += lesson.weight * learner.study(lesson)
+            update = learner.reinforce(experience, lessons)
+            loss = update.loss + update.supervised
+            sequence_kl = sequence_kl if step else update.sequence_kl  # as the policy sampled
             grad_norm = updates.step(learner, loss)
     weight_N = rollouts.counts / rollouts.counts.sum()
     return {

@@ -46,6 +46,6 @@ class VIM(Phase):
         return figures
 
     def passes(self, shape: RunShape, batch_size: int) -> list[Pass]:
-        """The IDM's actions, the GRPO update of the FWM, and the labels beside it."""
-        labels = [shape.on_labels(shape.fwm, batch_size)] if shape.fwm.anchored or shape.bootstrap else []
-        return [shape.latent_actions(batch_size), *shape.reinforce(shape.fwm, shape.idm, batch_size), *labels]
+        """The IDM's actions, and the GRPO update of the FWM with what is shown beside it."""
+        shown = batch_size * (shape.bootstrap + shape.fwm.anchored * shape.fwm.lessons)
+        return [shape.latent_actions(batch_size), *shape.reinforce(shape.fwm, shape.idm, batch_size, shown)]
