@@ -3,11 +3,12 @@
     python benchmarks/phase_gain.py --world rooms --model FOLDER_OR_NAME --out benchmarks/results/phase_gain_rooms.json
     python benchmarks/phase_gain.py --show benchmarks/results/phase_gain_rooms.json   # the table, without a run
 
-The worlds are those of the configurations for a CPU: TextWorld as it comes with the package, pages of MiniWoB++ and
-ScienceWorld as `swirl collect` writes them (`--data`). 200 held-out transitions. Every arm of a seed begins with the
-weights of the same warm-up, which ran until the validation rows no longer improved. Each stage after it has 60 updates
-of 16 transitions. One `swirl fit` is one process on one thread; a finished arm is written at once, and a benchmark that
-was cut off goes on where it was when its command is given again. All other options go to every `swirl fit`.
+The worlds are those of the configurations for a CPU: TextWorld as it comes with the package; pages of MiniWoB++,
+ScienceWorld and the calls of an MCP server as `swirl collect` writes them (`--data`). 200 held-out transitions. Every
+arm of a seed begins with the weights of the same warm-up, which ran until the validation rows no longer improved. Each
+stage after it has 60 updates of 16 transitions. One `swirl fit` is one process on one thread; a finished arm is written
+at once, and a benchmark that was cut off goes on where it was when its command is given again. All other options go to
+every `swirl fit`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Any, NamedTuple
 from gain_runs import Ledger, Results, checkpoint, fit, monitored, schedule
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-WORLDS = {"rooms": "textworld.yaml", "pages": "web-cpu.yaml", "lab": "physics-cpu.yaml"}
+WORLDS = {"rooms": "textworld.yaml", "pages": "web-cpu.yaml", "lab": "physics-cpu.yaml", "calls": "tool-cpu.yaml"}
 SHARES = {"FWM exact match": "fwm/exact_match", "FWM delta F1": "fwm/delta_f1", "IDM exact match": "idm/exact_match"}
 LOGPS = {"FWM log-prob": "fwm/logp", "IDM log-prob": "idm/logp"}
 UNGATED = ("--trainer.callbacks", json.dumps([{"class_path": "swirl_lightning.callbacks.PhaseCheckpoint"}]))

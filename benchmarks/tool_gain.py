@@ -15,7 +15,7 @@ from gain_arms import Recipe
 from gain_main import main
 
 RECIPE = Recipe(
-    config=Path(__file__).parents[1] / "configs" / "tool-cpu.yaml",
+    config=Path(__file__).parents[1] / "benchmarks" / "configs" / "tool-cpu.yaml",
     metric="fwm/char_bleu",
     published="+14 % (BLEU on StableToolBench, 12.85 to 14.61)",
     rates={"sft": 1e-4, "bootstrap": 3e-4},
