@@ -225,7 +225,7 @@ class GRPOMixin(ABC):
         )  # fmt: skip
 
     def _shown(self, lessons: Sequence[Lesson], prompts: Sequence[Ids] = ()) -> Shown:
-        """The lessons' targets as rows behind ``prompts`` and those that are not among them."""
+        """The lessons' targets as rows behind ``prompts`` and their own; texts that share nothing more stay apart."""
         answer = lessons[0].answer if lessons else None
         if any(lesson.answer != answer for lesson in lessons):
             raise ValueError("lessons of one update have answers of one kind")
@@ -237,9 +237,8 @@ class GRPOMixin(ABC):
             normalizer = mean_over_processes(float(sum(its.chosen(len(row)) for row in targets)), device)
             for prompt, row in zip(lesson.prompts, targets, strict=True):
                 if prompt not in place:
-                    place[prompt] = len(found)
                     found.append(prompt)
-                prompt_of.append(place[prompt])
+                prompt_of.append(place.get(prompt, len(found) - 1))
                 rows.append(row)
                 weights.append(lesson.weight / normalizer)
         return Shown(found, prompt_of, rows, torch.tensor(weights), answer)

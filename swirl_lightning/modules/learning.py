@@ -171,7 +171,7 @@ class GRPOObjective:
 
 
 class Shown(NamedTuple):
-    """Lessons as rows behind their prompts, each of which is there once.
+    """Lessons as rows behind their prompts, with those of the rollouts that they stand beside.
 
     Args:
         prompts: P prompts as ids.

@@ -6,7 +6,8 @@ import math
 import pytest
 import torch
 
-from swirl_lightning.engine import GREEDY, MicroBatchSizes
+from swirl_lightning.engine import GREEDY, MicroBatchSizes, continuation
+from swirl_lightning.engine.forest import plant
 from swirl_lightning.engine.rollouts import Rollouts
 from swirl_lightning.modules.learning import Lesson
 from swirl_lightning.types import Answer
@@ -268,7 +269,21 @@ def test_lessons_beside_rollouts_count_what_they_count_alone(options, size, engi
     for ours, one, other in zip(gradients, grpo, supervised, strict=True):
         assert (ours - one - other).norm() <= 1e-5 * (one + other).norm()
     saved = apart - (role.policy.gradient_tokens - read)
-    assert saved == (sum(map(len, PROMPTS)) + 1 if engine == "auto" and size is None else saved)  # 1: 50 is a node once
+    if engine == "auto" and size is None:  # prompts of lessons that the rollouts have, and the token 50 of four rows
+        assert saved == len(PROMPTS[0]) + 3 * len(PROMPTS[1]) + 3
+
+
+def test_lessons_alone_are_texts_in_a_row_each(phase_swirl, monkeypatch):
+    """In pretraining all have the same prompt of one token: a tree of whole texts would be slow."""
+    model, _ = phase_swirl("sft")
+    seen = []
+    monkeypatch.setattr(
+        continuation, "plant", lambda *args, **options: seen.append(plant(*args, **options)) or seen[-1]
+    )
+    model.fwm.study([Lesson([(7,)] * 3, [(40, 41, 42), (40, 41), (50,)])])
+    (forest,) = seen
+    assert forest.straight
+    assert len(forest.prompt_of) == 3
 
 
 def test_lessons_of_other_answers_are_refused(phase_swirl):
