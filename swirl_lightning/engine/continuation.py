@@ -113,8 +113,9 @@ class SharedPrompts(Continuation):
             plain_M, entropy_M = logprobs(everywhere, entropy=plain)
             logp_M = plain_M
         if bent:
-            sampled_M = torch.tensor([n not in shown for n in n_M.tolist()], device=hidden_MD.device)
-            its = sampled_M if shown else everywhere
+            its: Tensor | slice = everywhere
+            if shown:
+                its = sampled_M = torch.tensor([n not in shown for n in n_M.tolist()], device=hidden_MD.device)
             ids_MK = None if support is None else places_of(support[n_M[its], t_M[its]], self.answer)
             bent_M, _ = logprobs(its, temperature=temperature, support_MK=ids_MK)
             logp_M = logp_M.masked_scatter(sampled_M, bent_M) if shown else bent_M

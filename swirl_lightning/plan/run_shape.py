@@ -62,7 +62,7 @@ class RunShape:
             learner: the role that learns.
             scorer: the role that judges.
             batch_size: prompts.
-            shown: texts beside the samples that the learner is shown.
+            shown: labelled transitions beside the samples that the learner is shown.
         """
         samples = Pass(
             "generation", f"{learner.name} samples", batch_size, learner.group_size, self.max_tokens,
@@ -90,9 +90,9 @@ class RunShape:
             truncated=truncated, choices=self.idm.choices,
         )  # fmt: skip
 
-    def on_labels(self, role: RoleShape, texts: int) -> Pass:
-        """A supervised update of a role."""
-        row = min(role.max_new_tokens, self.max_tokens - 1)
+    def on_labels(self, role: RoleShape, labels: int) -> Pass:
+        """A supervised update of a role on so many labelled transitions."""
+        row, texts = min(role.max_new_tokens, self.max_tokens - 1), labels * role.lessons
         return Pass("update", f"{role.name} on labels", texts, 1, self.max_tokens - row, row, choices=role.choices)
 
     def evaluation(self, batch_size: int) -> list[Pass]:

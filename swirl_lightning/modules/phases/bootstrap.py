@@ -36,5 +36,4 @@ class Bootstrap(Phase):
 
     def passes(self, shape: RunShape, batch_size: int) -> list[Pass]:
         """The IDM's actions, then the FWM on them."""
-        texts = batch_size * (1 + shape.fwm.anchored * shape.fwm.lessons)
-        return [shape.latent_actions(batch_size), shape.on_labels(shape.fwm, texts)]
+        return [shape.latent_actions(batch_size), shape.on_labels(shape.fwm, batch_size * (1 + shape.fwm.anchored))]

@@ -43,4 +43,4 @@ class ELBO(Phase):
 
     def passes(self, shape: RunShape, batch_size: int) -> list[Pass]:
         """The GRPO update of the IDM, with what is shown beside it."""
-        return shape.reinforce(shape.idm, shape.fwm, batch_size, batch_size * shape.idm.anchored * shape.idm.lessons)
+        return shape.reinforce(shape.idm, shape.fwm, batch_size, batch_size * shape.idm.anchored)

@@ -30,5 +30,4 @@ class SFT(Phase):
 
     def passes(self, shape: RunShape, batch_size: int) -> list[Pass]:
         """The labels of each role; both optimisers have moments."""
-        roles = (shape.fwm, shape.idm)
-        return [replace(shape.on_labels(role, batch_size * role.lessons), learners=2) for role in roles]
+        return [replace(shape.on_labels(role, batch_size), learners=2) for role in (shape.fwm, shape.idm)]

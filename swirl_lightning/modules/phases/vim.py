@@ -47,5 +47,5 @@ class VIM(Phase):
 
     def passes(self, shape: RunShape, batch_size: int) -> list[Pass]:
         """The IDM's actions, and the GRPO update of the FWM with what is shown beside it."""
-        shown = batch_size * (shape.bootstrap + shape.fwm.anchored * shape.fwm.lessons)
+        shown = batch_size * (shape.bootstrap + shape.fwm.anchored)
         return [shape.latent_actions(batch_size), *shape.reinforce(shape.fwm, shape.idm, batch_size, shown)]
