@@ -117,7 +117,9 @@ class _Draw(LogitsProcessor):
             ids_GK = torch.empty(len(scores), 0, dtype=torch.int, device=scores.device)
         else:
             logp_GV = next_token_logprobs(scores[:, self.answer.rows], self.sampling)
-            place_G = choose(logp_GV, self.uniform_GT[:, t], self.sampling)
+            place_G = choose(
+                logp_GV, self.uniform_GT[:, t], torch.arange(len(scores), device=scores.device), self.sampling
+            )
             token_G, logp_G = ids_of(place_G, self.answer), logp_GV.gather(1, place_G[:, None])[:, 0]
             ids_GK = ids_of(support(logp_GV), self.answer) if self.sampling.truncated else logp_GV
         if self.sampling.truncated:

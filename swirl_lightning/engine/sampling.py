@@ -6,7 +6,7 @@ of them are its own past, so that nothing is copied where samples part. The join
 draws.
 
 Shape letters: P prompts, S samples, T tokens, R rows (distinct unfinished prefixes), Q rows of one prompt, L prompt
-tokens, C tokens in the trees, V vocabulary.
+tokens, C tokens in the trees or samples of one row, V vocabulary.
 """
 
 from __future__ import annotations
@@ -89,22 +89,27 @@ def next_token_logprobs(logits_RV: Tensor, sampling: Sampling) -> Tensor:
     return torch.log_softmax(logp_RV.masked_fill(dropped_RV, -torch.inf), dim=-1)
 
 
-def draw(logp_SV: Tensor, uniform_S: Tensor) -> Tensor:
-    """The token whose interval of the cumulative distribution holds ``uniform_S``. [S]
+def draw(logp_RV: Tensor, uniform_S: Tensor, row_of_S: Tensor) -> Tensor:
+    """The token whose interval of its row's cumulative distribution holds ``uniform_S``. [S]
 
-    A function of the numbers alone: the same draws give the same tokens in any batch and on any device.
+    A function of the numbers alone: the same draws give the same tokens in any batch and on any device. A distribution
+    is summed up once, however many samples are drawn from it.
     """
-    cdf_SV = logp_SV.exp().cumsum(-1)
-    end_S1 = cdf_SV[:, -1:]
+    cdf_RV = logp_RV.exp().cumsum(-1)
+    end_S = cdf_RV[row_of_S, -1]
     # rounding must not push the target to the end, past the last possible token
-    target_S1 = torch.minimum(uniform_S[:, None] * end_S1, torch.nextafter(end_S1, torch.zeros_like(end_S1)))
-    index_S = torch.searchsorted(cdf_SV, target_S1, right=True)[:, 0]
-    return index_S.clamp(max=logp_SV.shape[1] - 1)  # of a distribution that is not a number, any token
+    target_S = torch.minimum(uniform_S * end_S, torch.nextafter(end_S, torch.zeros_like(end_S)))
+    samples_SR = torch.nn.functional.one_hot(row_of_S, len(logp_RV)).cumsum(0)
+    place_S = samples_SR.gather(1, row_of_S[:, None])[:, 0] - 1  # among the samples of its row
+    target_RC = target_S.new_zeros(len(logp_RV), int(samples_SR[-1].max()))
+    target_RC[row_of_S, place_S] = target_S
+    index_S = torch.searchsorted(cdf_RV, target_RC, right=True)[row_of_S, place_S]
+    return index_S.clamp(max=logp_RV.shape[1] - 1)  # of a distribution that is not a number, any token
 
 
-def choose(logp_SV: Tensor, uniform_S: Tensor, sampling: Sampling) -> Tensor:
-    """The next token of each sample. [S]"""
-    return logp_SV.argmax(-1) if sampling.temperature == 0 else draw(logp_SV, uniform_S)
+def choose(logp_RV: Tensor, uniform_S: Tensor, row_of_S: Tensor, sampling: Sampling) -> Tensor:
+    """The next token of each sample, whose distribution is the row ``row_of_S``. [S]"""
+    return logp_RV.argmax(-1)[row_of_S] if sampling.temperature == 0 else draw(logp_RV, uniform_S, row_of_S)
 
 
 def support(logp_SV: Tensor) -> Tensor:
@@ -157,10 +162,9 @@ def grow(
             token_A = torch.full_like(rows_A, answer.forced[t])
         else:
             logp_RV = next_token_logprobs(linear(head, hidden_RD), sampling)
-            logp_AV = logp_RV[rows_A]
-            place_A = choose(logp_AV, uniform_ST[alive_S, t], sampling)
+            place_A = choose(logp_RV, uniform_ST[alive_S, t], rows_A, sampling)
             token_A = ids_of(place_A, answer)
-            logp_ST[alive_S, t] = logp_AV.gather(1, place_A[:, None])[:, 0]
+            logp_ST[alive_S, t] = logp_RV[rows_A, place_A]
             if sampling.truncated:
                 ids_RK = ids_of(support(logp_RV), answer)
                 supports[-1] = ids_RK.new_full((num_samples, ids_RK.shape[1]), -1)

@@ -129,7 +129,7 @@ def test_equal_to_sampling_one_text_at_a_time(sampling, tiny_model, plain_logits
             logp = torch.full_like(logits, -torch.inf)
             for token, q in distribution.items():
                 logp[token] = math.log(q)
-            row += (int(draw(logp[None], uniform[p, g, len(row)][None])),)
+            row += (int(draw(logp[None], uniform[p, g, len(row)][None], torch.tensor([0]))),)
         naive[p, g] = row
     for (p, g), row in naive.items():
         n = int(rollouts.row_of[p, g])
@@ -269,6 +269,17 @@ def test_rows_are_the_distinct_unfinished_prefixes(constant_model):
 
 
 def test_draw_takes_possible_tokens_only():
-    logp = torch.tensor([[0.0, 0.25, 0.75, 0.0]]).log().repeat(4, 1)
+    logp = torch.tensor([[0.0, 0.25, 0.75, 0.0]]).log()
     uniform = torch.tensor([0.0, 0.2499, 0.2501, 1.0 - 2**-24])
-    assert draw(logp, uniform).tolist() == [1, 1, 2, 2]
+    assert draw(logp, uniform, torch.zeros(4, dtype=torch.long)).tolist() == [1, 1, 2, 2]
+
+
+def test_draw_from_one_row_for_many_samples():
+    """Whatever the order of samples and however many a row has, each is as if it were drawn by itself."""
+    generator = torch.Generator().manual_seed(0)
+    logp = torch.randn(5, 300, generator=generator).log_softmax(-1)
+    row = torch.tensor([3, 0, 3, 3, 1, 0, 4, 3, 1])  # none of row 2
+    uniform = torch.rand(len(row), generator=generator)
+    alone = [int(draw(logp[r][None], u[None], torch.tensor([0]))) for r, u in zip(row, uniform, strict=True)]
+    assert draw(logp, uniform, row).tolist() == alone
+    assert len(set(alone)) > 5
