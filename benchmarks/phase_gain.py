@@ -44,8 +44,9 @@ def role(name: str, **options: float | str) -> tuple[str, ...]:
 
 PLAIN = (
     "--model.reward.init_args.normalize", "mean", "--model.reward.init_args.floor", "-10.0",
-    *role("fwm", **{"grpo.group_size": 8, "grpo.beta": 0.04, "grpo.min_spread": 0.02}),
-    *role("idm", **{"sampling.temperature": 2.0, "sampling.top_k": 10, "grpo.group_size": 8, "grpo.min_spread": 0.02}),
+    "--model.reward.init_args.precision", "float32",
+    *role("fwm", **{"grpo.group_size": 8, "grpo.beta": 0.04, "grpo.min_spread": 0.1}),
+    *role("idm", **{"sampling.temperature": 2.0, "sampling.top_k": 10, "grpo.group_size": 8, "grpo.min_spread": 0.1}),
     *role("idm", **{"grpo.beta": 0.1, "grpo.kl": "loss", "grpo.advantage_scale": "group"}),
 )  # fmt: skip
 """The method's own form: means of log-probs, a group's scale, KL in the loss; hot enough that draws differ."""
