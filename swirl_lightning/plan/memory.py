@@ -116,7 +116,7 @@ class Memory:
         cache = self._cache(P * (L + room)) + self._cache(P * room) / self._dense.layers
         step = self._masked_layer(P, width, tokens)
         # logits, log-probs, those of the step before; for a support also their sorted copy and its sums
-        draw = rows * V * (self.bytes + (38 + 12 * self.gpu if K else 16))
+        draw = rows * V * (self.bytes + (34 + 12 * self.gpu if K else 12))
         return [
             Parts(activations=self.vq.passing if self.vq else 0.0),  # of what was written pictures are made
             Parts(cache=self._cache(P * L), activations=self._layer(P * L), head=kept),
